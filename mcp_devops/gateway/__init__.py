@@ -1,1 +1,1 @@
-"""gateway."""
+"""The one door: validate, permit, approve, record, run, redact, record. Not here: any protocol."""

@@ -1,1 +1,1 @@
-"""server."""
+"""Speaks MCP: stdio and HTTP, both protocol eras. Knows the door; names no provider."""

@@ -9,11 +9,22 @@ from typing import Any, Generic, TypeVar
 from mcp_devops.model.record import Record
 from mcp_devops.settings import IntegrationSettings
 from mcp_devops.toolkit.clock import Clock
+from mcp_devops.toolkit.prompt import PromptSpec
+from mcp_devops.toolkit.resource import ResourceSpec
 from mcp_devops.toolkit.risk import Rbac
 from mcp_devops.toolkit.spec import AnyTool
 
 S = TypeVar("S", bound=IntegrationSettings)
 C = TypeVar("C")
+
+
+class Scope(Record):
+    """Where permissions are asked for; a tool's arguments with the same fields serve as well."""
+
+    context: str | None = None
+    """Kubeconfig context; null: the current one."""
+    namespace: str | None = None
+    """Namespace; null: the context's default."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,8 @@ class Integration(Generic[S, C]):
         ping: Looks whether the system answers; for `doctor`.
         check_access: Which needed permissions are missing for these arguments.
         secrets: The configured credentials, to be masked wherever they appear.
-        watch: Watches a workload and calls back on change; where the system can push.
+        resources: What MCP clients may read and subscribe to.
+        prompts: What MCP clients may offer their user.
     """
 
     name: str
@@ -67,6 +79,8 @@ class Integration(Generic[S, C]):
     ping: Callable[[C], Awaitable[Health]] | None = None
     check_access: Callable[[C, Record, Sequence[Rbac]], Awaitable[Sequence[Denied]]] | None = None
     secrets: Callable[[S], Sequence[str]] = lambda _: ()
+    resources: tuple[ResourceSpec, ...] = ()
+    prompts: tuple[PromptSpec, ...] = ()
 
 
 AnyIntegration = Integration[Any, Any]

@@ -20,25 +20,10 @@ Out = TypeVar("Out", bound=Answer)
 C = TypeVar("C")
 
 VERBS = frozenset(
-    [
-        "list",
-        "get",
-        "search",
-        "compare",
-        "explain",
-        "plan",
-        "describe",
-        "tail",
-        "check",
-        "investigate",
-        "decide",
-        "restart",
-        "scale",
-        "roll_back",
-        "pause",
-        "resume",
-        "retry",
-    ]
+    {
+        *("list", "get", "search", "compare", "explain", "plan", "describe", "tail", "check"),
+        *("investigate", "decide", "restart", "scale", "roll_back", "pause", "resume", "retry"),
+    }
 )
 """Verbs a tool name may use after its system's name."""
 

@@ -1,0 +1,157 @@
+"""Which plans were carried out: a plan is done once, also across a crash and across processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_devops.errors import PreconditionFailed
+from mcp_devops.gateway.approvals import Approval, ApprovalDesk
+from mcp_devops.journal.database import Database
+from mcp_devops.journal.entry import EntryKind
+from mcp_devops.journal.journal import Journal
+from mcp_devops.model.action import ActionPlan
+from mcp_devops.toolkit.clock import Clock
+
+
+@dataclass(frozen=True)
+class Done:
+    """A plan that was carried out before, with what it answered then."""
+
+    outcome: dict[str, Any]
+    at: str
+
+
+class Ledger:
+    """Starts a plan at most once, and writes down how it ended."""
+
+    def __init__(
+        self, database: Database, journal: Journal, desk: ApprovalDesk, clock: Clock
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._desk = desk
+        self._clock = clock
+        self._owner = f"{os.getpid()}:{secrets.token_hex(6)}"
+
+    async def find(self, plan: ActionPlan) -> Done | None:
+        """What became of this very plan, if it was carried out before.
+
+        A plan names the state that it starts from. So a plan that was started, has no outcome,
+        and was just made again from the live object did not take effect: it may be done, under
+        a new approval.
+
+        Raises:
+            PreconditionFailed: It is being carried out right now.
+        """
+
+        def look(connection: sqlite3.Connection) -> sqlite3.Row | None:
+            row = connection.execute(
+                "SELECT * FROM actions WHERE digest = ?", (plan.digest,)
+            ).fetchone()
+            return row if isinstance(row, sqlite3.Row) else None
+
+        row = await self._database.read(look)
+        if row is None:
+            return None
+        if row["status"] == "done":
+            return Done(json.loads(row["outcome"]), row["finished_at"])
+        if row["status"] == "started" and self._runs(row["owner"]):
+            raise PreconditionFailed(
+                f"This plan was started at {row['started_at']} and still runs.",
+                fix="Call incident_get, or kubernetes_get_rollout, to see how far it is.",
+            )
+        return None
+
+    def _runs(self, owner: str) -> bool:
+        """Whether the process that started a plan still lives.
+
+        In a container a restarted server has the pid of the dead one, so a mark beside the pid
+        tells them apart.
+        """
+        pid = int(owner.split(":", 1)[0])
+        return owner == self._owner if pid == os.getpid() else _process_lives(pid)
+
+    async def start(
+        self, plan: ActionPlan, approval: Approval | None, actor: str, call_id: str
+    ) -> None:
+        """Spend the approval and write the intent, in one transaction, before anything is sent.
+
+        Raises:
+            ApprovalDenied: The approval is no yes any more.
+            PreconditionFailed: Another process started this very plan a moment ago.
+        """
+        now = self._clock.now().isoformat()
+
+        def begin(connection: sqlite3.Connection) -> None:
+            taken = connection.execute(
+                "SELECT * FROM actions WHERE digest = ?", (plan.digest,)
+            ).fetchone()
+            if taken and (
+                taken["status"] == "done"
+                or (taken["status"] == "started" and self._runs(taken["owner"]))
+            ):
+                raise PreconditionFailed(
+                    "Another call started this very plan a moment ago.",
+                    fix="Repeat the call: it will tell the outcome.",
+                )
+            if approval is not None:
+                self._desk.use_in(connection, approval.id, plan.digest)
+            connection.execute(
+                "INSERT OR REPLACE INTO actions (digest, tool, status, started_at, owner)"
+                " VALUES (?, ?, 'started', ?, ?)",
+                (plan.digest, plan.tool, now, self._owner),
+            )
+            self._journal.append_in(
+                connection,
+                EntryKind.ACTION_STARTED,
+                actor=actor,
+                subject=plan.tool,
+                incident_id=plan.incident_id,
+                call_id=call_id,
+                body={
+                    "plan": plan.model_dump(mode="json", exclude_defaults=True),
+                    "plan_digest": plan.digest,
+                    "approval_id": approval.id if approval else None,
+                    "approved_by": approval.answered_by if approval else None,
+                },
+            )
+
+        await self._database.run(begin)
+
+    async def finish(
+        self, plan: ActionPlan, status: str, outcome: dict[str, Any], actor: str, call_id: str
+    ) -> None:
+        """Write how it ended: done, failed (nothing was changed) or unknown."""
+        now = self._clock.now().isoformat()
+
+        def end(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE actions SET status = ?, finished_at = ?, outcome = ? WHERE digest = ?",
+                (status, now, json.dumps(outcome), plan.digest),
+            )
+            self._journal.append_in(
+                connection,
+                EntryKind.ACTION_FINISHED,
+                actor=actor,
+                subject=plan.tool,
+                incident_id=plan.incident_id,
+                call_id=call_id,
+                body={"plan_digest": plan.digest, "status": status, "outcome": outcome},
+            )
+
+        await self._database.run(end)
+
+
+def _process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,30 @@
+"""Who is calling, as far as the transport can tell."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+from mcp.server import ServerRequestContext
+from mcp.server.auth.middleware.auth_context import get_access_token
+
+from mcp_devops.toolkit.context import Caller
+
+
+def caller_of(context: ServerRequestContext[Any, Any], channel: str) -> Caller:
+    """The token's subject over HTTP, else the operating-system user.
+
+    The client's name and version are what it says of itself: recorded, never trusted.
+    """
+    token = get_access_token()
+    identity = (token.subject or token.client_id) if token else _local_user()
+    info = getattr(context.session.client_params, "client_info", None)
+    name = f"{info.name} {info.version}"[:80] if info is not None else ""
+    return Caller(identity=identity, channel=channel, client=name)
+
+
+def _local_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "unknown"
