@@ -131,12 +131,12 @@ class Gateway:
             return reply
         except Exception:  # the boundary: a bug becomes an opaque answer and a log entry
             log.exception("%s crashed in %s", spec.name, call_id)
-            error = InternalError(
+            fault = InternalError(
                 f"{spec.name} failed by a fault of the server (id {call_id}).",
                 fix="The server's log has the details under that id.",
             )
-            await self._finished(spec, caller, call_id, error.code)
-            return reply_from_error(call_id, error, self.redactor)
+            await self._finished(spec, caller, call_id, fault.code)
+            return reply_from_error(call_id, fault, self.redactor)
         wanted = getattr(args, "response_format", ResponseFormat.CONCISE)
         reply = reply_from_answer(call_id, answer, self.redactor, wanted)
         await self._finished(

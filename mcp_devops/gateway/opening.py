@@ -8,11 +8,14 @@ from pathlib import Path
 
 from mcp_devops import __version__
 from mcp_devops.catalog import Catalog, build_catalog
+from mcp_devops.decision.policy import Policy
 from mcp_devops.gateway.approvals import ApprovalDesk
 from mcp_devops.gateway.consent import Consent
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.ledger import Ledger
 from mcp_devops.gateway.services import Registry
+from mcp_devops.incidents.policy import load_policy
+from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.journal.database import Database, default_state_dir, open_database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
@@ -62,7 +65,7 @@ async def open_gateway(
     catalog = build_catalog(settings, integrations)
     redactor = redactor_for(catalog, settings)
     async with open_database(database_path(settings)) as database:
-        journal = Journal(database, redactor, clock)
+        journal = Journal(database, redactor, clock.now)
         desk = ApprovalDesk(database, journal, clock, settings.approval_ttl_s)
         services = Registry(catalog, clock)
         services.add(database, Database)
@@ -82,6 +85,8 @@ async def open_gateway(
             clock=clock,
         )
         services.add(gateway)
+        services.add(load_policy(settings), Policy)
+        services.add(IncidentStore(database, journal, clock))
         body = {
             "version": __version__,
             "allow_writes": list(settings.allow_writes),

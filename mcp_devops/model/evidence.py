@@ -34,6 +34,8 @@ class Bucket(Record):
     """Failed requests among them."""
     p99_ms: float | None = None
     """99th percentile of the request duration in milliseconds."""
+    mean_ms: float | None = None
+    """Average request duration in milliseconds: steadier than a percentile, where it can be had."""
     slow: float | None = None
     """Requests slower than the series' slow_threshold_ms."""
 

@@ -1,0 +1,157 @@
+"""What `doctor` looks at, one line a thing, each failing line with its next move."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from mcp_devops.catalog import Catalog, Member, discover, published
+from mcp_devops.errors import DevOpsError
+from mcp_devops.gateway.door import Gateway
+from mcp_devops.gateway.opening import database_path, open_gateway
+from mcp_devops.settings import OwnTable, ServerSettings, config_file, unknown_variables
+from mcp_devops.toolkit.integration import Scope
+
+DEADLINE_S = 15.0
+"""Seconds one integration may take to answer a look."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding. state: ok, off, bad or note."""
+
+    state: str
+    what: str
+    says: str
+    fix: str = ""
+
+
+def setting_tables() -> list[type[OwnTable]]:
+    """Every table of settings that exists."""
+    from mcp_devops.server.settings import HttpSettings
+
+    return [ServerSettings, HttpSettings, *(i.settings for i in discover())]
+
+
+def setting_rows() -> list[tuple[str, str, str]]:
+    """(variable, value in force, meaning) of every setting; secrets are masked."""
+    rows = []
+    for table in setting_tables():
+        loaded = table.load()
+        for name, info in table.model_fields.items():
+            value = getattr(loaded, name)
+            secret = isinstance(value, SecretStr) or not info.repr
+            shown = "(set, hidden)" if secret and value else _shown(value)
+            rows.append((table.env_prefix() + name.upper(), shown, info.description or ""))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == ():
+        return "-"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+async def look(
+    settings: ServerSettings, namespace: str | None, environ: Mapping[str, str]
+) -> list[Line]:
+    """Look at everything; a broken part is a line, not the end."""
+    lines = _environment(environ)
+    try:
+        async with open_gateway(settings, channel="doctor") as gateway:
+            lines += await _journal(gateway, settings)
+            lines += _switches(settings, gateway.catalog)
+            looks = [_integration(gateway, m, namespace) for m in gateway.catalog.members]
+            for found in await asyncio.gather(*looks):
+                lines += found
+    except DevOpsError as problem:
+        lines.append(Line("bad", "start", problem.what, problem.fix))
+    return lines
+
+
+def _environment(environ: Mapping[str, str]) -> list[Line]:
+    lines = []
+    try:
+        path = config_file()
+        lines.append(Line("ok" if path else "note", "config", str(path or "no mcp-devops.toml")))
+    except DevOpsError as problem:
+        lines.append(Line("bad", "config", problem.what, problem.fix))
+    lines += [
+        Line("bad", "environment", f"{v} matches no setting, so it is ignored.", "A typo? See"
+             " `mcp-devops settings`.")
+        for v in unknown_variables(setting_tables(), environ)
+    ]  # fmt: skip
+    return lines
+
+
+async def _journal(gateway: Gateway, settings: ServerSettings) -> list[Line]:
+    report = await gateway.journal.verify()
+    path = database_path(settings)
+    lines = [Line("ok" if report.ok else "bad", "journal", f"{path}: {report.says}")]
+    unfinished = await gateway.journal.unfinished()
+    actions = [e for e in unfinished if e.kind.value == "action_started"]
+    if actions:
+        lines.append(
+            Line(
+                "bad",
+                "journal",
+                f"{len(actions)} change(s) were started and have no outcome: a crash.",
+                f"See `mcp-devops audit show {actions[0].seq}`, then look which revision is live.",
+            )
+        )
+    return lines
+
+
+def _switches(settings: ServerSettings, catalog: Catalog) -> list[Line]:
+    writes = ", ".join(settings.allow_writes)
+    alone = ", ".join(settings.automatic_namespaces)
+    return [
+        Line("note", "writes", f"allowed in {writes}" if writes else "off: read-only"),
+        Line("note", "automatic", f"policy may approve in {alone}" if alone else "off: a person"),
+        Line("note", "channels", ", ".join(settings.approval_channels)),
+        Line("note", "tools", f"{len(published(catalog, settings))} published"),
+    ]
+
+
+async def _integration(gateway: Gateway, member: Member, namespace: str | None) -> list[Line]:
+    name = str(member.integration.name)
+    if member.why_off is not None:
+        return [Line("off", name, member.why_off)]
+    if member.integration.ping is None:
+        return []
+    client = await gateway.services.get(member.integration.client)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            health = await member.integration.ping(client)
+            lines = [Line("ok" if health.ok else "bad", name, health.says, health.fix)]
+            if health.ok and member.integration.check_access is not None:
+                lines += await _permissions(gateway, member, client, namespace)
+    except TimeoutError:
+        return [Line("bad", name, f"no answer within {DEADLINE_S:g} s", "Check the network.")]
+    except DevOpsError as problem:
+        return [Line("bad", name, problem.what, problem.fix)]
+    return lines
+
+
+async def _permissions(
+    gateway: Gateway, member: Member, client: Any, namespace: str | None
+) -> Sequence[Line]:
+    assert member.integration.check_access is not None  # noqa: S101 - the caller checked
+    specs = published(gateway.catalog, gateway.settings)
+    needs = list(dict.fromkeys(n for spec in specs for n in spec.needs))
+    denied = await member.integration.check_access(client, Scope(namespace=namespace), needs)
+    required = [d for d in denied if not d.need.optional]
+    lines = [
+        Line("bad", "permission", f"{d.need} in {d.scope}: not allowed", d.grant) for d in required
+    ]
+    optional = [str(d.need) for d in denied if d.need.optional]
+    if optional:
+        says = f"answers will say what they could not see: {', '.join(optional)}"
+        lines.append(Line("note", "permission", says, denied[0].grant))
+    if not denied:
+        lines.append(Line("ok", "permission", f"all {len(needs)} that the tools need"))
+    return lines

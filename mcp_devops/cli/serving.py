@@ -1,0 +1,119 @@
+"""`mcp-devops serve`: stdio by default, HTTP on request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mcp_devops.settings import ServerSettings
+
+
+def configure_logging(level: str) -> None:
+    """Log to stderr, times in UTC: stdout is the wire."""
+    import time
+
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("httpx2").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def server_settings(
+    allow_writes: list[str],
+    automatic: list[str],
+    toolsets: list[str],
+    state_dir: Path | None,
+    log_level: str | None = None,
+) -> ServerSettings:
+    """Settings from the environment and the file, with the command line's options over them."""
+    options: dict[str, object] = {
+        "allow_writes": _names(allow_writes),
+        "automatic_namespaces": _names(automatic),
+        "toolsets": _names(toolsets),
+        "state_dir": state_dir,
+        "log_level": log_level,
+    }
+    return ServerSettings.load(**{k: v for k, v in options.items() if v})
+
+
+def _names(given: list[str]) -> tuple[str, ...]:
+    return tuple(n.strip() for entry in given for n in entry.split(",") if n.strip())
+
+
+AllowWrites = Annotated[
+    list[str],
+    typer.Option(
+        "--allow-writes",
+        metavar="NAMESPACE",
+        help="Let change tools run in namespaces of this pattern (shop, team-*). Repeatable."
+        " Without it the server is read-only.",
+    ),
+]
+Automatic = Annotated[
+    list[str],
+    typer.Option(
+        "--automatic",
+        metavar="NAMESPACE",
+        help="Let the policy approve rollbacks in namespaces of this pattern (confidence 0.80,"
+        " complete evidence, no veto). Off by default.",
+    ),
+]
+Toolsets = Annotated[
+    list[str],
+    typer.Option("--toolsets", metavar="NAMES", help="Publish only these, separated by commas."),
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option("--state-dir", help="Where journal and approvals are kept.", file_okay=False),
+]
+
+
+def serve(
+    http: Annotated[
+        str | None,
+        typer.Option(
+            "--http",
+            metavar="HOST:PORT",
+            help="Serve streamable HTTP at /mcp, with /healthz and /metrics. Default: stdio.",
+        ),
+    ] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            "--scenario",
+            metavar="NAME",
+            help="Play with a recorded incident instead of a real cluster; `mcp-devops demo"
+            " --list` names them.",
+        ),
+    ] = None,
+    allow_writes: AllowWrites = [],  # noqa: B006 - typer reads it, nobody changes it
+    automatic: Automatic = [],  # noqa: B006 - likewise
+    toolsets: Toolsets = [],  # noqa: B006 - likewise
+    state_dir: StateDir = None,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR; on stderr.")
+    ] = None,
+) -> None:
+    """Serve MCP to an agent: over standard input and output, or over HTTP."""
+    settings = server_settings(
+        allow_writes, automatic, toolsets, state_dir, log_level.upper() if log_level else None
+    )
+    configure_logging(settings.log_level)
+    if scenario is not None:
+        from mcp_devops.scenarios.serving import serve_scenario
+
+        raise typer.Exit(asyncio.run(serve_scenario(scenario, settings, http)))
+    if http is not None:
+        from mcp_devops.server.http import serve_http
+
+        raise typer.Exit(asyncio.run(serve_http(settings, http)))
+    from mcp_devops.server.stdio import serve_stdio
+
+    raise typer.Exit(asyncio.run(serve_stdio(settings)))

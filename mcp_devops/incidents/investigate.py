@@ -1,0 +1,234 @@
+"""The tool that looks at everything at once."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mcp_devops.incidents.collect import Question, collect
+from mcp_devops.incidents.settings import IncidentSettings
+from mcp_devops.incidents.store import IncidentStore, Stored
+from mcp_devops.integrations.kubernetes.client import KubernetesClient
+from mcp_devops.integrations.kubernetes.names import WorkloadPlace, workload_at
+from mcp_devops.integrations.prometheus.client import PrometheusClient
+from mcp_devops.integrations.prometheus.series import rule_of
+from mcp_devops.model.arms import ArmSummary, headline, summarise
+from mcp_devops.model.change import TemplateDifference
+from mcp_devops.model.evidence import (
+    DiagnosticContext,
+    Missing,
+    Neighbour,
+    RolloutHealth,
+    ScalingEvent,
+)
+from mcp_devops.model.incident import IncidentStatus
+from mcp_devops.model.record import Moment
+from mcp_devops.model.target import Workload
+from mcp_devops.model.window import Windows
+from mcp_devops.text.people import ago
+from mcp_devops.toolkit.answer import Answer, ResponseFormat
+from mcp_devops.toolkit.context import ToolContext
+from mcp_devops.toolkit.risk import Rbac, Risk
+from mcp_devops.toolkit.spec import tool
+
+SHOWN_DIFFERENCES = 12
+"""Template differences in a concise answer; all of them are in the stored evidence."""
+
+READS = (
+    Rbac("get", "deployments", "apps"),
+    Rbac("get", "statefulsets", "apps"),
+    Rbac("get", "daemonsets", "apps"),
+    Rbac("list", "replicasets", "apps"),
+    Rbac("list", "controllerrevisions", "apps"),
+    Rbac("list", "pods"),
+    Rbac("get", "pods/log", optional=True),
+    Rbac("list", "events", optional=True),
+    Rbac("list", "deployments", "apps", optional=True),
+    Rbac("list", "horizontalpodautoscalers", "autoscaling", optional=True),
+)
+"""What an investigation reads in a cluster."""
+
+
+class Investigate(WorkloadPlace):
+    """Which deployment to look at."""
+
+    service: str | None = Field(None, max_length=253)
+    """Its name in metric labels, if it is not the workload's."""
+    deployed_at: Moment | None = None
+    """When the change began, RFC 3339; default: when the live revision began to roll out."""
+    baseline_minutes: float | None = Field(None, ge=1, le=1440)
+    """Length of the baseline before the change; default 30."""
+    buffer_minutes: float | None = Field(None, ge=0, le=1440)
+    """Gap between the baseline's end and the change; default 10."""
+    step_s: float | None = Field(None, ge=5, le=3600)
+    """Bucket length in seconds; default 60."""
+    response_format: ResponseFormat = ResponseFormat.CONCISE
+    """detailed adds the whole evidence."""
+
+
+class Investigation(Answer):
+    """Everything that was seen, in short, and what could not be seen."""
+
+    incident_id: str
+    """Pass it to incident_decide."""
+    target: Workload
+    """The workload."""
+    revision: int | None = None
+    """The live revision."""
+    previous_revision: int | None = None
+    """The revision a rollback would restore."""
+    deployed_at: Moment | None = None
+    """When the live revision began to roll out."""
+    differences: tuple[TemplateDifference, ...] = ()
+    """What it changed."""
+    managed_by: str | None = None
+    """What may re-apply the new revision after an undo."""
+    rollout: RolloutHealth | None = None
+    """Pods of the old and the new revision."""
+    requests: str | None = None
+    """Error rate and p99 in one sentence."""
+    arms: tuple[ArmSummary, ...] = ()
+    """Requests before, after, and by revision."""
+    windows: Windows | None = None
+    """Where the windows lie."""
+    scaling: tuple[ScalingEvent, ...] = ()
+    """Capacity changes near the deployment."""
+    sick_neighbours: tuple[Neighbour, ...] = ()
+    """Other services in trouble in the same minutes."""
+    neighbours_seen: int = 0
+    """Other services that were looked at."""
+    missing: tuple[Missing, ...] = ()
+    """What could not be had, and why."""
+    took_s: float
+    """Seconds it took."""
+    evidence: DiagnosticContext | None = None
+    """All of it, as incident_decide takes it; detailed format only."""
+    next: str
+    """The next move."""
+
+
+@tool(
+    name="incident_investigate",
+    title="Investigate a deployment",
+    risk=Risk.READ,
+    needs=READS,
+    needs_for=lambda args: _reads_of(args),
+    deadline_s=55,
+)
+async def investigate(args: Investigate, context: ToolContext[IncidentSettings]) -> Investigation:
+    """Collect everything about a workload's newest rollout in one call, and open an incident.
+
+    Asks all sources at once: rollout and revision diff, pods and crash lines, scaling events,
+    error rate and p99 before/after and old/new revision, other services in the same minutes.
+    Says what is missing and why. Next: incident_decide with the incident_id.
+    """
+    kubernetes = await context.services.get(KubernetesClient)
+    cluster = await kubernetes.cluster(args.context)
+    target = workload_at(
+        cluster.context, args.namespace or cluster.namespace, args.kind, args.workload
+    )
+    store = await context.services.get(IncidentStore)
+    known = await store.find_open(target)
+    question = await question_of(args, target, context, known)
+    found = await collect(context.services, context.clock, question, context.progress)
+    stored = known or await store.open(target, str(context.caller))
+    stored = await _remember(store, stored, found, str(context.caller))
+    await context.progress(5, 5, "evidence stored")
+    return present(stored.incident.id, found, args.response_format)
+
+
+async def question_of(
+    args: Investigate,
+    target: Workload,
+    context: ToolContext[IncidentSettings],
+    known: Stored | None,
+) -> Question:
+    """What to collect: the arguments over each source's settings."""
+    rule = None
+    prometheus = await context.services.find(PrometheusClient)
+    if prometheus is not None:
+        changes = {
+            "baseline_s": args.baseline_minutes and args.baseline_minutes * 60,
+            "buffer_s": None if args.buffer_minutes is None else args.buffer_minutes * 60,
+            "step_s": args.step_s,
+        }
+        rule = rule_of(prometheus.settings).model_copy(
+            update={k: v for k, v in changes.items() if v is not None}
+        )
+    return Question(
+        target=target,
+        service=args.service or target.name,
+        rule=rule,
+        deployed_at=args.deployed_at,
+        deadline_s=context.client.source_deadline_s,
+        rolled_back_before=known is not None and known.plan is not None,
+    )
+
+
+async def _remember(
+    store: IncidentStore, stored: Stored, found: DiagnosticContext, who: str
+) -> Stored:
+    moves = stored.incident.status in (IncidentStatus.INVESTIGATING, IncidentStatus.DECIDED)
+    incident = stored.incident.model_copy(
+        update={
+            "status": IncidentStatus.INVESTIGATING if moves else stored.incident.status,
+            "revision": found.change.revision.number if found.change else None,
+        }
+    )
+    return await store.save(
+        stored.model_copy(update={"incident": incident, "context": found}),
+        f"evidence collected in {found.took_s:.2f} s"
+        + (f", {len(found.missing)} things missing" if found.missing else ""),
+        who,
+        evidence=found.model_dump(mode="json", exclude_defaults=True),
+    )
+
+
+def present(
+    incident_id: str, found: DiagnosticContext, response_format: ResponseFormat
+) -> Investigation:
+    """The context as an answer."""
+    change = found.change
+    arms = tuple(summarise(s) for s in found.requests)
+    requests = headline(found.target.name, {a.arm: a for a in arms}) if arms else None
+    sick = tuple(n for n in found.neighbours if n.sick)
+    return Investigation(
+        headline=_headline(found, requests),
+        incident_id=incident_id,
+        target=found.target,
+        revision=change.revision.number if change else None,
+        previous_revision=change.previous.number if change and change.previous else None,
+        deployed_at=change.started_at if change else None,
+        differences=change.differences[:SHOWN_DIFFERENCES] if change else (),
+        managed_by=change.managed_by if change else None,
+        rollout=found.rollout,
+        requests=requests,
+        arms=arms,
+        windows=found.windows,
+        scaling=found.scaling[-5:],
+        sick_neighbours=sick[:8],
+        neighbours_seen=len(found.neighbours),
+        missing=found.missing,
+        took_s=found.took_s,
+        evidence=found if response_format is ResponseFormat.DETAILED else None,
+        next=f"incident_decide with incident_id {incident_id}.",
+    )
+
+
+def _headline(found: DiagnosticContext, requests: str | None) -> str:
+    parts = [str(found.target)]
+    if found.change:
+        age = (found.collected_at - found.change.started_at).total_seconds()
+        parts[0] += f", revision {found.change.revision.number}, rolled out {ago(age)}."
+    if found.rollout:
+        parts.append(found.rollout.summary)
+    if requests:
+        parts.append(requests)
+    if found.missing:
+        parts.append(f"Missing: {', '.join(f'{m.source} {m.what}' for m in found.missing)}.")
+    return " ".join(parts)
+
+
+def _reads_of(args: Investigate) -> tuple[Rbac, ...]:
+    own = args.kind.resource
+    history = "replicasets" if own == "deployments" else "controllerrevisions"
+    return tuple(n for n in READS if n.optional or n.resource in (own, history, "pods"))

@@ -1,0 +1,156 @@
+"""Keeps incidents: the newest form in one table, every form in the journal, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from mcp_devops.errors import NotFound
+from mcp_devops.journal.database import Database
+from mcp_devops.journal.entry import EntryKind
+from mcp_devops.journal.journal import Journal
+from mcp_devops.model.action import ActionPlan
+from mcp_devops.model.evidence import DiagnosticContext
+from mcp_devops.model.incident import OPEN_STATUSES, Incident, IncidentStatus, TimelineEntry
+from mcp_devops.model.record import Record
+from mcp_devops.model.target import Workload
+from mcp_devops.toolkit.clock import Clock
+
+WATCH_S = 0.5
+"""How often a watched incident is looked at: SQLite cannot tell another process of a change."""
+
+
+class Stored(Record):
+    """An incident with what it rests on."""
+
+    incident: Incident
+    """The incident."""
+    context: DiagnosticContext | None = None
+    """The newest evidence."""
+    plan: ActionPlan | None = None
+    """The plan that was carried out, or is."""
+
+
+class IncidentStore:
+    """Saves and finds incidents."""
+
+    def __init__(self, database: Database, journal: Journal, clock: Clock) -> None:
+        self._database = database
+        self._journal = journal
+        self._clock = clock
+        self.on_opened: list[Callable[[], None]] = []
+
+    async def open(self, target: Workload, opened_by: str) -> Stored:
+        """Make a new incident."""
+        now = self._clock.now()
+        incident = Incident(
+            id=f"inc-{secrets.token_hex(4)}",
+            target=target,
+            status=IncidentStatus.INVESTIGATING,
+            opened_at=now,
+            updated_at=now,
+            opened_by=opened_by,
+        )
+        stored = await self.save(Stored(incident=incident), f"opened for {target}", opened_by)
+        for tell in self.on_opened:
+            tell()
+        return stored
+
+    async def find_open(self, target: Workload) -> Stored | None:
+        """The newest open incident of a workload, if there is one."""
+        open_ones = [
+            s
+            for s in await self._select(
+                "namespace = ? AND name = ?", (target.namespace, target.name)
+            )
+            if s.incident.target == target and s.incident.status in OPEN_STATUSES
+        ]
+        return open_ones[0] if open_ones else None
+
+    async def get(self, incident_id: str) -> Stored:
+        """One incident.
+
+        Raises:
+            NotFound: There is none of that id; with the newest ids.
+        """
+        found = await self._select("id = ?", (incident_id,))
+        if not found:
+            newest = [s.incident.id for s in (await self._select("1 = 1", ()))[:5]]
+            raise NotFound(
+                f"There is no incident {incident_id!r}.",
+                fix=f"Newest: {', '.join(newest)}." if newest else "Call incident_investigate.",
+                near=newest,
+            )
+        return found[0]
+
+    async def list(self, *, open_only: bool = False) -> list[Incident]:
+        """Incidents, newest first."""
+        found = [s.incident for s in await self._select("1 = 1", ())]
+        return [i for i in found if not open_only or i.status in OPEN_STATUSES]
+
+    async def save(self, stored: Stored, what: str, who: str, **body: Any) -> Stored:
+        """Write a new form of an incident, add a line to its timeline, and journal it.
+
+        Args:
+            stored: The new form.
+            what: The timeline's line.
+            who: Who moved it.
+            body: Facts for the journal entry.
+        """
+        now = self._clock.now()
+        incident = stored.incident.model_copy(
+            update={
+                "updated_at": now,
+                "timeline": (
+                    *stored.incident.timeline,
+                    TimelineEntry(at=now, what=what, who=who),
+                ),
+            }
+        )
+        stored = stored.model_copy(update={"incident": incident})
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO incidents (id, namespace, name, status, opened_at, updated_at, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " status = excluded.status, updated_at = excluded.updated_at, body = excluded.body",
+                (
+                    incident.id, incident.target.namespace, incident.target.name,
+                    incident.status.value, incident.opened_at.isoformat(), now.isoformat(),
+                    stored.model_dump_json(),
+                ),
+            )  # fmt: skip
+            self._journal.append_in(
+                connection,
+                EntryKind.INCIDENT_CHANGED,
+                actor=who,
+                subject=str(incident.target),
+                incident_id=incident.id,
+                body={"status": incident.status.value, "what": what, **body},
+            )
+
+        await self._database.run(write)
+        return stored
+
+    async def changes(self, incident_id: str) -> AsyncIterator[IncidentStatus]:
+        """Yield an incident's status whenever it has moved, in this process or another."""
+        seen = (await self.get(incident_id)).incident.updated_at
+        while True:
+            await asyncio.sleep(WATCH_S)
+            incident = (await self.get(incident_id)).incident
+            if incident.updated_at != seen:
+                seen = incident.updated_at
+                yield incident.status
+
+    async def _select(self, where: str, values: tuple[str, ...]) -> list[Stored]:
+        query = f"SELECT body FROM incidents WHERE {where} ORDER BY opened_at DESC, rowid DESC LIMIT 1000"  # noqa: S608, E501 - `where` is one of this file's own constants
+
+        def look(connection: sqlite3.Connection) -> list[Stored]:
+            rows = connection.execute(query, values).fetchall()
+            return [Stored.model_validate(json.loads(row["body"])) for row in rows]
+
+        return await self._database.read(look)
