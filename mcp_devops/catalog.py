@@ -119,7 +119,7 @@ def build_catalog(
 def _member(integration: AnyIntegration, settings: ServerSettings) -> Member:
     own = integration.settings.load()
     if settings.toolsets and integration.name not in settings.toolsets:
-        why = "its tool set is not among --toolsets"
+        why: str | None = "its tool set is not among --toolsets"
     else:
         why = integration.why_off(own)
     return Member(integration, own, why)

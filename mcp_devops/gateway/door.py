@@ -173,6 +173,8 @@ class Gateway:
         async with _deadline(spec, self.settings.read_deadline_s):
             plan: ActionPlan = await spec.plan(args, context)
             require_writes(spec, self.settings, plan.target.namespace)
+            if spec.needs_for_plan:
+                needs = spec.needs_for_plan(plan)
             scope = Scope(context=plan.target.cluster or None, namespace=plan.target.namespace)
             await preflight(self.catalog, self.services, scope, needs, spec.name)
         return await self._change(spec, args, context, plan, ask)

@@ -12,11 +12,12 @@ from mcp_devops.errors import DevOpsError, NoData, UpstreamError
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.cluster import Cluster
 from mcp_devops.integrations.kubernetes.facts import (
-    describe_change,
-    other_workloads,
-    rollout_health,
+    change_of,
+    health_of,
+    neighbours,
     scaling_events,
 )
+from mcp_devops.integrations.kubernetes.snapshot import Snapshot, look
 from mcp_devops.integrations.prometheus.client import PrometheusClient
 from mcp_devops.integrations.prometheus.series import (
     Comparison,
@@ -26,7 +27,13 @@ from mcp_devops.integrations.prometheus.series import (
     rule_of,
 )
 from mcp_devops.model.change import Change
-from mcp_devops.model.evidence import DiagnosticContext, Missing, Neighbour
+from mcp_devops.model.evidence import (
+    DiagnosticContext,
+    Missing,
+    Neighbour,
+    RolloutHealth,
+    ScalingEvent,
+)
 from mcp_devops.model.target import Workload, WorkloadKind
 from mcp_devops.model.window import WindowRule
 from mcp_devops.toolkit.clock import Clock
@@ -48,6 +55,7 @@ class Question:
         deployed_at: Overrides when the change began.
         deadline_s: Seconds one source may take.
         rolled_back_before: Whether this incident already had a rollback.
+        bad: Template hashes that were judged bad before: nothing to return to.
     """
 
     target: Workload
@@ -56,6 +64,7 @@ class Question:
     deployed_at: datetime | None = None
     deadline_s: float = 20.0
     rolled_back_before: bool = False
+    bad: tuple[str, ...] = ()
 
 
 @dataclass
@@ -77,6 +86,14 @@ class _Gaps:
         self.missing.append(Missing(source=source, what=what, why=why, needed=needed))
         return None
 
+    async def listed(self, what: str, work: Awaitable[tuple[list[T], list[Missing]]]) -> list[T]:
+        """Await a source that tells its own gaps beside what it found."""
+        found = await self.attempt("kubernetes", what, work)
+        if found is None:
+            return []
+        self.missing += found[1]
+        return found[0]
+
 
 async def collect(
     services: Services, clock: Clock, question: Question, progress: Progress
@@ -92,32 +109,30 @@ async def collect(
     target = question.target
     cluster = await (await services.get(KubernetesClient)).cluster(target.cluster or None)
     await progress(1, 5, "reading the rollout and its pods")
-    change, rollout = await asyncio.gather(
-        _change(gaps, cluster, target, clock),
-        gaps.attempt(
-            "kubernetes",
-            "pods of the rollout",
-            rollout_health(cluster, target, clock.now()),
-            needed=True,
-        ),
-    )
+    seen = await _look(gaps, cluster, target, clock)
+    change: Change | None = None
+    rollout: RolloutHealth | None = None
+    if seen is not None:
+        change, rollout = await asyncio.gather(
+            gaps.attempt(
+                "kubernetes", "the rollout", change_of(cluster, seen, question.bad), needed=True
+            ),
+            gaps.attempt("kubernetes", "pods", health_of(cluster, seen), needed=True),
+        )
     started = question.deployed_at or (change.started_at if change else None)
     comparison: Comparison | None = None
-    scaling = others = None
+    scaling: list[ScalingEvent] = []
+    others: list[Neighbour] = []
     if started is not None:
         await progress(2, 5, "comparing metrics before and after; looking at neighbours")
         since = started - timedelta(minutes=15)
         comparison, scaling, others = await asyncio.gather(
             _requests(gaps, services, question, change, started),
-            gaps.attempt("kubernetes", "scaling events", scaling_events(cluster, target, since)),
-            gaps.attempt(
-                "kubernetes",
-                "other workloads of the namespace",
-                other_workloads(cluster, target, since, clock.now()),
-            ),
+            gaps.listed("scaling events", scaling_events(cluster, target, since)),
+            gaps.listed("other workloads", neighbours(cluster, target, clock.now())),
         )
     await progress(4, 5, "weighing neighbours")
-    neighbours = await _neighbours(gaps, services, question, comparison, others or ())
+    around = await _neighbours(gaps, services, question, comparison, others)
     return DiagnosticContext(
         target=target,
         collected_at=clock.now(),
@@ -125,21 +140,25 @@ async def collect(
         windows=comparison.windows if comparison else None,
         rollout=rollout,
         requests=comparison.series if comparison else (),
-        scaling=tuple(scaling or ()),
-        neighbours=neighbours,
+        scaling=tuple(scaling),
+        neighbours=around,
         rolled_back_before=question.rolled_back_before,
         missing=tuple(gaps.missing),
         took_s=round(clock.monotonic() - begun, 3),
     )
 
 
-async def _change(gaps: _Gaps, cluster: Cluster, target: Workload, clock: Clock) -> Change | None:
+async def _look(gaps: _Gaps, cluster: Cluster, target: Workload, clock: Clock) -> Snapshot | None:
+    """Read the workload with its pods and revisions; only an unreachable cluster is a gap."""
     try:
-        return await describe_change(cluster, target, clock.now())
+        async with asyncio.timeout(gaps.deadline_s):
+            return await look(cluster, target, clock.now())
+    except TimeoutError:
+        why = f"UPSTREAM_TIMEOUT: no answer within {gaps.deadline_s:g} s"
     except UpstreamError as problem:
         why = f"{problem.code}: {problem.what}"
-        gaps.missing.append(Missing(source="kubernetes", what="the rollout", why=why, needed=True))
-        return None
+    gaps.missing.append(Missing(source="kubernetes", what="the workload", why=why, needed=True))
+    return None
 
 
 def subject_of(question_service: str, target: Workload, change: Change | None) -> Subject:
@@ -197,7 +216,7 @@ async def _neighbours(
     services: Services,
     question: Question,
     comparison: Comparison | None,
-    others: tuple[Neighbour, ...] | list[Neighbour],
+    others: list[Neighbour],
 ) -> tuple[Neighbour, ...]:
     """Join what pods and what metrics say of the other services."""
     known = {n.service: n for n in others}

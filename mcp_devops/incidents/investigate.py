@@ -65,6 +65,13 @@ class Investigate(WorkloadPlace):
     """detailed adds the whole evidence."""
 
 
+def reads_of(args: Investigate) -> tuple[Rbac, ...]:
+    """What one call needs: its kind's own resources."""
+    own = args.kind.resource
+    history = "replicasets" if own == "deployments" else "controllerrevisions"
+    return tuple(n for n in READS if n.optional or n.resource in (own, history, "pods"))
+
+
 class Investigation(Answer):
     """Everything that was seen, in short, and what could not be seen."""
 
@@ -111,7 +118,7 @@ class Investigation(Answer):
     title="Investigate a deployment",
     risk=Risk.READ,
     needs=READS,
-    needs_for=lambda args: _reads_of(args),
+    needs_for=reads_of,
     deadline_s=55,
 )
 async def investigate(args: Investigate, context: ToolContext[IncidentSettings]) -> Investigation:
@@ -128,7 +135,8 @@ async def investigate(args: Investigate, context: ToolContext[IncidentSettings])
     )
     store = await context.services.get(IncidentStore)
     known = await store.find_open(target)
-    question = await question_of(args, target, context, known)
+    bad = await store.judged_bad(target)
+    question = await question_of(args, target, context, known, bad)
     found = await collect(context.services, context.clock, question, context.progress)
     stored = known or await store.open(target, str(context.caller))
     stored = await _remember(store, stored, found, str(context.caller))
@@ -141,6 +149,7 @@ async def question_of(
     target: Workload,
     context: ToolContext[IncidentSettings],
     known: Stored | None,
+    bad: tuple[str, ...],
 ) -> Question:
     """What to collect: the arguments over each source's settings."""
     rule = None
@@ -161,6 +170,7 @@ async def question_of(
         deployed_at=args.deployed_at,
         deadline_s=context.client.source_deadline_s,
         rolled_back_before=known is not None and known.plan is not None,
+        bad=bad,
     )
 
 
@@ -226,9 +236,3 @@ def _headline(found: DiagnosticContext, requests: str | None) -> str:
     if found.missing:
         parts.append(f"Missing: {', '.join(f'{m.source} {m.what}' for m in found.missing)}.")
     return " ".join(parts)
-
-
-def _reads_of(args: Investigate) -> tuple[Rbac, ...]:
-    own = args.kind.resource
-    history = "replicasets" if own == "deployments" else "controllerrevisions"
-    return tuple(n for n in READS if n.optional or n.resource in (own, history, "pods"))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from mcp_devops.errors import DevOpsError
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
+from mcp_devops.integrations.kubernetes.paths import path_of
 from mcp_devops.toolkit.context import Services
 from mcp_devops.toolkit.prompt import PromptArgument, PromptSpec
 
@@ -79,11 +80,11 @@ async def complete_places(
     cluster = await kubernetes.cluster(None)
     try:
         if argument == "namespace":
-            names = [n["metadata"]["name"] for n in await cluster.list_all("namespaces", "", None)]
+            found = await cluster.list_all(path_of("namespaces"))
         else:
             namespace = others.get("namespace") or cluster.namespace
-            found = await cluster.list_all("deployments", "apps", namespace)
-            names = [d["metadata"]["name"] for d in found]
+            found = await cluster.list_all(path_of("deployments", "apps", namespace=namespace))
+        names = [str(item["metadata"]["name"]) for item in found]
     except DevOpsError:
         names = [cluster.namespace] if argument == "namespace" else []
     return sorted(n for n in names if n.startswith(prefix))
@@ -94,7 +95,7 @@ async def complete_incidents(
 ) -> Sequence[str]:
     """Incident ids, newest first."""
     store = await services.get(IncidentStore)
-    return [i.id for i in await store.list() if i.id.startswith(prefix)]
+    return [i.id for i in await store.all() if i.id.startswith(prefix)]
 
 
 PROMPTS = (

@@ -136,7 +136,7 @@ async def list_incidents(
 ) -> IncidentList:
     """List incidents, newest first, with status and verdict in a line each."""
     store = await context.services.get(IncidentStore)
-    found = await store.list(open_only=args.open_only)
+    found = await store.all(open_only=args.open_only)
     shown, cursor = page(found, args, args.cursor, args.limit)
     return IncidentList(
         headline=f"{plural(len(found), 'incident')}{' open' if args.open_only else ''}.",

@@ -37,7 +37,7 @@ async def _list_open(services: Services) -> Sequence[ResourceItem]:
             name=f"{i.id} {i.target}",
             description=f"{i.status.value}, opened {i.opened_at:%Y-%m-%d %H:%M} UTC",
         )
-        for i in await store.list(open_only=True)
+        for i in await store.all(open_only=True)
     ]
 
 
@@ -45,7 +45,7 @@ async def _list_journals(services: Services) -> Sequence[ResourceItem]:
     store = await services.get(IncidentStore)
     return [
         ResourceItem(uri=f"incident://{i.id}/journal", name=f"{i.id} journal")
-        for i in await store.list(open_only=True)
+        for i in await store.all(open_only=True)
     ]
 
 
@@ -57,7 +57,7 @@ async def _watch(services: Services, parameters: Mapping[str, str]) -> AsyncIter
 
 async def _complete(services: Services, argument: str, prefix: str) -> Sequence[str]:
     store = await services.get(IncidentStore)
-    return [i.id for i in await store.list() if i.id.startswith(prefix)]
+    return [i.id for i in await store.all() if i.id.startswith(prefix)]
 
 
 RESOURCES = (

@@ -15,6 +15,7 @@ from mcp_devops.integrations.kubernetes.rolling_back import (
     ROLL_BACK_NEEDS,
     apply_roll_back,
     plan_roll_back,
+    roll_back_needs_of,
 )
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.incident import IncidentStatus, Verification
@@ -24,7 +25,7 @@ from mcp_devops.model.verdict import Action, Verdict
 from mcp_devops.text.people import ago
 from mcp_devops.toolkit.answer import Answer
 from mcp_devops.toolkit.context import ToolContext
-from mcp_devops.toolkit.risk import Rbac, Risk
+from mcp_devops.toolkit.risk import Risk
 from mcp_devops.toolkit.spec import tool
 
 ACTED = (
@@ -105,6 +106,7 @@ async def plan(args: RollBack, context: ToolContext[IncidentSettings]) -> Action
         to_revision=args.to_revision,
         expect_uid=found.change.uid,
         expect_template_hash=found.change.revision.template_hash,
+        bad_templates=await store.judged_bad(stored.incident.target),
         verdict_id=verdict.id,
         incident_id=stored.incident.id,
         reason=reason,
@@ -150,7 +152,7 @@ async def _cluster(context: ToolContext[IncidentSettings], target: Workload) -> 
     title="Roll back a judged deployment",
     risk=Risk.CHANGE,
     needs=ROLL_BACK_NEEDS,
-    needs_for=lambda args: _no_needs_before_the_plan(args),
+    needs_for_plan=lambda plan: roll_back_needs_of(plan.target.kind),
     plan=plan,
 )
 async def roll_back(args: RollBack, context: ToolContext[IncidentSettings]) -> RollBackResult:
@@ -244,8 +246,3 @@ def _next(status: IncidentStatus, incident_id: str) -> str:
         "Users may still be affected: incident_investigate again; if the same failure shows on"
         " both revisions, the cause lies elsewhere."
     )
-
-
-def _no_needs_before_the_plan(args: RollBack) -> tuple[Rbac, ...]:
-    """The kind is known once the plan is made; Deployments are what an incident mostly is."""
-    return tuple(n for n in ROLL_BACK_NEEDS if n.resource in ("deployments", "replicasets"))

@@ -18,6 +18,7 @@ from mcp_devops.model.evidence import DiagnosticContext
 from mcp_devops.model.incident import OPEN_STATUSES, Incident, IncidentStatus, TimelineEntry
 from mcp_devops.model.record import Record
 from mcp_devops.model.target import Workload
+from mcp_devops.model.verdict import Action
 from mcp_devops.toolkit.clock import Clock
 
 WATCH_S = 0.5
@@ -87,10 +88,25 @@ class IncidentStore:
             )
         return found[0]
 
-    async def list(self, *, open_only: bool = False) -> list[Incident]:
+    async def all(self, *, open_only: bool = False) -> list[Incident]:
         """Incidents, newest first."""
         found = [s.incident for s in await self._select("1 = 1", ())]
         return [i for i in found if not open_only or i.status in OPEN_STATUSES]
+
+    async def judged_bad(self, target: Workload) -> tuple[str, ...]:
+        """Template hashes of this workload that a verdict said to roll back: no targets."""
+        found = await self._select("namespace = ? AND name = ?", (target.namespace, target.name))
+        return tuple(
+            {
+                s.context.change.revision.template_hash
+                for s in found
+                if s.incident.target == target
+                and s.incident.verdict is not None
+                and s.incident.verdict.action is Action.ROLL_BACK
+                and s.context is not None
+                and s.context.change is not None
+            }
+        )
 
     async def save(self, stored: Stored, what: str, who: str, **body: Any) -> Stored:
         """Write a new form of an incident, add a line to its timeline, and journal it.

@@ -9,7 +9,7 @@ from mcp_devops.errors import DevOpsError
 from mcp_devops.incidents.settings import IncidentSettings
 from mcp_devops.incidents.store import Stored
 from mcp_devops.integrations.kubernetes.cluster import Cluster
-from mcp_devops.integrations.kubernetes.rolling_back import wait_until_settled
+from mcp_devops.integrations.kubernetes.settling import wait_until_settled
 from mcp_devops.integrations.prometheus.client import PrometheusClient
 from mcp_devops.integrations.prometheus.series import Subject, error_rate
 from mcp_devops.model.arms import summarise
@@ -54,9 +54,11 @@ async def verify(
     )
     baseline, before = rates_of(stored.context)
     outcome, after, said = "recovered", None, ""
-    if not template_restored or not settled.settled:
+    if stored.plan and settled.template_hash != stored.plan.to_template_hash:
+        outcome, template_restored = "unknown", False
+        said = "Somebody rolled out another template meanwhile."
+    elif not template_restored or not settled.settled:
         outcome = "not_recovered"
-        said = settled.says
     elif baseline is not None or before is not None:
         await progress(3, 4, "pods are healthy; watching the error rate")
         outcome, after, said = await _requests(context, stored, baseline or 0.0, end)
@@ -71,9 +73,7 @@ async def verify(
         pods=settled.says,
         error_rate_before=before,
         error_rate_after=after,
-        says=f"{_verb(outcome)} {target} after {duration(took)}. {settled.says} {said}".strip()
-        if settled.says != said
-        else f"{_verb(outcome)} {target} after {duration(took)}. {said}",
+        says=f"{_verb(outcome)} {target} after {duration(took)}. {settled.says} {said}".strip(),
     )
 
 

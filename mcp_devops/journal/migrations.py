@@ -68,7 +68,7 @@ MIGRATIONS: tuple[Migration, ...] = (
                 requested_at TEXT NOT NULL,
                 expires_at TEXT NOT NULL,
                 status TEXT NOT NULL
-                    CHECK (status IN ('pending', 'approved', 'denied', 'expired', 'used')),
+                    CHECK (status IN ('pending', 'approved', 'denied', 'dismissed', 'expired', 'used')),
                 answered_by TEXT,
                 answered_at TEXT,
                 channel TEXT,

@@ -49,7 +49,8 @@ class ToolSpec(Generic[In, Out, C]):
         output: Model of the answer.
         run: The function.
         plan: For change tools: works out, without changing anything, exactly what `run` will do.
-        needs_for: Which of `needs` one call needs; all of them by default.
+        needs_for: Which of `needs` one call needs, by its arguments; all of them by default.
+        needs_for_plan: The same by a change's plan, where the arguments do not tell.
         deadline_s: Seconds it may take; None: the server's default.
     """
 
@@ -62,6 +63,7 @@ class ToolSpec(Generic[In, Out, C]):
     run: Callable[[In, ToolContext[C]], Awaitable[Out]]
     plan: Callable[[In, ToolContext[C]], Awaitable[ActionPlan]] | None = None
     needs_for: Callable[[In], Sequence[Rbac]] | None = None
+    needs_for_plan: Callable[[ActionPlan], Sequence[Rbac]] | None = None
     deadline_s: float | None = None
 
     def __post_init__(self) -> None:
@@ -122,6 +124,7 @@ def tool(
     needs: Sequence[Rbac] = (),
     plan: Callable[[In, ToolContext[C]], Awaitable[ActionPlan]] | None = None,
     needs_for: Callable[[In], Sequence[Rbac]] | None = None,
+    needs_for_plan: Callable[[ActionPlan], Sequence[Rbac]] | None = None,
     deadline_s: float | None = None,
 ) -> Callable[[Callable[[In, ToolContext[C]], Awaitable[Out]]], ToolSpec[In, Out, C]]:
     """Declare an async function `(args, context) -> Answer` as a tool.
@@ -147,6 +150,7 @@ def tool(
             run=run,
             plan=plan,
             needs_for=needs_for,
+            needs_for_plan=needs_for_plan,
             deadline_s=deadline_s,
         )
 

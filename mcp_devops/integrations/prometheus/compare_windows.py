@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from statistics import median
 
 from pydantic import Field
 
 from mcp_devops.errors import NoData
 from mcp_devops.integrations.prometheus.client import PrometheusClient
 from mcp_devops.integrations.prometheus.series import Subject, compare, rule_of
-from mcp_devops.model.evidence import Arm, RequestSeries
+from mcp_devops.model.arms import ArmSummary, headline, summarise
+from mcp_devops.model.evidence import RequestSeries
 from mcp_devops.model.record import Moment, Record
 from mcp_devops.model.window import Windows
-from mcp_devops.text.people import percent
 from mcp_devops.toolkit.answer import Answer, ResponseFormat
 from mcp_devops.toolkit.context import ToolContext
 from mcp_devops.toolkit.risk import Risk
@@ -43,29 +42,6 @@ class CompareWindows(Record):
     """detailed adds every bucket and query."""
 
 
-class ArmSummary(Record):
-    """One arm in numbers."""
-
-    arm: Arm
-    """baseline, after, new or control."""
-    requests: float | None
-    """Requests in the window; null: the source has none, which is not zero."""
-    errors: float | None
-    """Failed requests among them."""
-    error_rate: float | None
-    """errors / requests."""
-    p99_ms: float | None
-    """Median over the buckets of the 99th percentile, milliseconds."""
-    slow_share: float | None
-    """Share of requests slower than slow_threshold_ms."""
-    buckets: int
-    """Whole buckets in the window."""
-    buckets_with_data: int
-    """Buckets that hold a number."""
-    note: str | None = None
-    """A limit of the data."""
-
-
 class WindowComparison(Answer):
     """Before against after, and new against old where both served."""
 
@@ -79,47 +55,6 @@ class WindowComparison(Answer):
     """Histogram edge at or above the baseline's p99."""
     series: tuple[RequestSeries, ...] = ()
     """Every bucket, with the queries; only in the detailed format."""
-
-
-def summarise(series: RequestSeries) -> ArmSummary:
-    """Add up one arm; values that are missing stay missing."""
-    known = [b for b in series.buckets if b.requests is not None]
-    requests = sum(b.requests or 0.0 for b in known) if known else None
-    counted = [b for b in known if b.errors is not None]
-    errors = sum(b.errors or 0.0 for b in counted) if counted else None
-    p99 = [b.p99_ms for b in series.buckets if b.p99_ms is not None]
-    slow = [b.slow for b in series.buckets if b.slow is not None]
-    return ArmSummary(
-        arm=series.arm,
-        requests=round(requests, 1) if requests is not None else None,
-        errors=round(errors, 1) if errors is not None else None,
-        error_rate=round(errors / requests, 5) if errors is not None and requests else None,
-        p99_ms=round(median(p99), 1) if p99 else None,
-        slow_share=round(sum(slow) / requests, 5) if slow and requests else None,
-        buckets=len(series.buckets),
-        buckets_with_data=len(known),
-        note=series.note,
-    )
-
-
-def headline(service: str, arms: dict[Arm, ArmSummary]) -> str:
-    """The comparison in one sentence, with the arms that tell most."""
-    first, second = Arm.BASELINE, Arm.AFTER
-    names = ("before", "after")
-    if arms.get(Arm.NEW) and arms[Arm.NEW].requests and arms.get(Arm.CONTROL):
-        first, second, names = Arm.CONTROL, Arm.NEW, ("old revision", "new revision")
-    a, b = arms[first], arms[second]
-
-    def rate(arm: ArmSummary) -> str:
-        return "no data" if arm.error_rate is None else percent(arm.error_rate)
-
-    def p99(arm: ArmSummary) -> str:
-        return "no data" if arm.p99_ms is None else f"{arm.p99_ms:.0f} ms"
-
-    return (
-        f"{service}: errors {rate(a)} ({names[0]}) -> {rate(b)} ({names[1]});"
-        f" p99 {p99(a)} -> {p99(b)}."
-    )
 
 
 @tool(
