@@ -66,7 +66,7 @@ async def read_resource(gateway: Gateway, uri: str, caller: Caller) -> ResourceT
     async with asyncio.timeout(gateway.settings.read_deadline_s):
         text = gateway.redactor.text(await spec.read(gateway.services, parameters))
     await gateway.journal.append(
-        EntryKind.CALL_FINISHED, actor=str(caller), subject=f"read {uri}", body={"outcome": "ok"}
+        EntryKind.NOTE, actor=str(caller), subject=f"read {uri}", body={"what": "read"}
     )
     if len(text) > DETAILED_CHARS:
         dropped = len(text) - DETAILED_CHARS
@@ -101,7 +101,7 @@ async def render_prompt(
     async with asyncio.timeout(gateway.settings.read_deadline_s):
         text = gateway.redactor.text(await spec.render(gateway.services, arguments))
     await gateway.journal.append(
-        EntryKind.CALL_FINISHED, actor=str(caller), subject=f"prompt {name}", body={"outcome": "ok"}
+        EntryKind.NOTE, actor=str(caller), subject=f"prompt {name}", body={"what": "read"}
     )
     return spec, text
 
