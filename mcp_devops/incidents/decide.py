@@ -79,6 +79,15 @@ class Decision(Answer):
     next: str
     """The next move."""
 
+    def text(self) -> str:
+        """The verdict as a person reads it: what, why with weights, what speaks against it."""
+        lines = [self.headline, f"Cause: {self.cause.value}. {self.runner_up}"]
+        lines += [f"  {f.weight:+.1f} {f.group}: {f.says}" for f in self.findings]
+        lines += [f"  VETO {v.code}: {v.says}" for v in self.vetoes]
+        lines += [f"Would change it: {w}" for w in self.would_change]
+        lines.append(f"Evidence {'complete' if self.evidence_complete else 'INCOMPLETE'}.")
+        return "\n".join([*lines, f"Next: {self.next}"])
+
 
 @tool(name="incident_decide", title="Decide on a deployment", risk=Risk.READ)
 async def decide(args: Decide, context: ToolContext[IncidentSettings]) -> Decision:
@@ -162,7 +171,7 @@ def present(
         confidence=round(verdict.confidence, 4),
         calibrated=verdict.calibrated,
         finding_name=verdict.finding_name,
-        findings=tuple(f for f in verdict.findings if detailed or f.counted),
+        findings=tuple(_rounded(f) for f in verdict.findings if detailed or f.counted),
         vetoes=verdict.vetoes,
         causes=verdict.causes if detailed else (),
         runner_up=verdict.runner_up,
@@ -173,6 +182,17 @@ def present(
         evidence_age_s=round(age_s, 1),
         policy_version=verdict.policy_version,
         next=_next(verdict, incident_id),
+    )
+
+
+def _rounded(finding: Finding) -> Finding:
+    """Two digits say all that a weight can; the journal keeps the rest."""
+    lasted = finding.sustained_s
+    return finding.model_copy(
+        update={
+            "weight": round(finding.weight, 2),
+            "sustained_s": None if lasted is None else round(lasted, 1),
+        }
     )
 
 

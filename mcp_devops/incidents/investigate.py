@@ -24,7 +24,7 @@ from mcp_devops.model.incident import IncidentStatus
 from mcp_devops.model.record import Moment
 from mcp_devops.model.target import Workload
 from mcp_devops.model.window import Windows
-from mcp_devops.text.people import ago
+from mcp_devops.text.people import ago, percent
 from mcp_devops.toolkit.answer import Answer, ResponseFormat
 from mcp_devops.toolkit.context import ToolContext
 from mcp_devops.toolkit.risk import Rbac, Risk
@@ -112,6 +112,31 @@ class Investigation(Answer):
     next: str
     """The next move."""
 
+    def text(self) -> str:
+        """What was seen, a line a fact."""
+        lines = [self.headline]
+        lines.extend(f"  changed {d.path}: {d.before} -> {d.after}" for d in self.differences)
+        if self.managed_by:
+            lines.append(f"  managed by {self.managed_by}")
+        if self.rollout:
+            for name, pods in (("new", self.rollout.new), ("old", self.rollout.old)):
+                if pods is not None:
+                    lines.append(
+                        f"  {name} revision {pods.revision}: {pods.ready}/{pods.pods} ready,"
+                        f" {pods.failing} failing ({pods.cause.value}), {pods.restarts} restarts"
+                    )
+                    if pods.log_line:
+                        lines.append(f"    last words (data): {pods.log_line}")
+        lines.extend(
+            f"  {a.arm.value}: {a.requests} requests, error rate {percent(a.error_rate)},"
+            f" p99 {a.p99_ms} ms, {a.buckets_with_data}/{a.buckets} buckets"
+            for a in self.arms
+        )
+        lines += [f"  scaling {e.at:%H:%M:%S} {e.what}" for e in self.scaling]
+        lines += [f"  neighbour in trouble: {n.service}" for n in self.sick_neighbours]
+        lines += [f"  MISSING {m.source} {m.what}: {m.why}" for m in self.missing]
+        return "\n".join([*lines, f"Next: {self.next}"])
+
 
 @tool(
     name="incident_investigate",
@@ -198,7 +223,7 @@ def present(
 ) -> Investigation:
     """The context as an answer."""
     change = found.change
-    arms = tuple(summarise(s) for s in found.requests)
+    arms = tuple(summarise(s, found.windows) for s in found.requests)
     requests = headline(found.target.name, {a.arm: a for a in arms}) if arms else None
     sick = tuple(n for n in found.neighbours if n.sick)
     return Investigation(

@@ -24,7 +24,7 @@ def rates_of(found: DiagnosticContext | None) -> tuple[float | None, float | Non
     """The error rates (baseline, after) that the verdict rested on."""
     if found is None:
         return None, None
-    rates = {s.arm: summarise(s).error_rate for s in found.requests}
+    rates = {s.arm: summarise(s, found.windows).error_rate for s in found.requests}
     return rates.get(Arm.BASELINE), rates.get(Arm.NEW) or rates.get(Arm.AFTER)
 
 

@@ -6,6 +6,7 @@ from statistics import median
 
 from mcp_devops.model.evidence import Arm, RequestSeries
 from mcp_devops.model.record import Record
+from mcp_devops.model.window import Windows
 from mcp_devops.text.people import percent
 
 
@@ -32,14 +33,23 @@ class ArmSummary(Record):
     """A limit of the data."""
 
 
-def summarise(series: RequestSeries) -> ArmSummary:
-    """Add up one arm; values that are missing stay missing."""
-    known = [b for b in series.buckets if b.requests is not None]
+def summarise(series: RequestSeries, windows: Windows | None = None) -> ArmSummary:
+    """Add up one arm; values that are missing stay missing.
+
+    Args:
+        series: The arm.
+        windows: Where given, a baseline counts only inside its window: the series goes on to the
+            deployment, so that what began in between can be seen.
+    """
+    buckets = series.buckets
+    if windows is not None and series.arm is Arm.BASELINE:
+        buckets = tuple(b for b in buckets if windows.baseline.contains(b.start))
+    known = [b for b in buckets if b.requests is not None]
     requests = sum(b.requests or 0.0 for b in known) if known else None
     counted = [b for b in known if b.errors is not None]
     errors = sum(b.errors or 0.0 for b in counted) if counted else None
-    p99 = [b.p99_ms for b in series.buckets if b.p99_ms is not None]
-    slow = [b.slow for b in series.buckets if b.slow is not None]
+    p99 = [b.p99_ms for b in buckets if b.p99_ms is not None]
+    slow = [b.slow for b in buckets if b.slow is not None]
     return ArmSummary(
         arm=series.arm,
         requests=round(requests, 1) if requests is not None else None,
@@ -47,7 +57,7 @@ def summarise(series: RequestSeries) -> ArmSummary:
         error_rate=round(errors / requests, 5) if errors is not None and requests else None,
         p99_ms=round(median(p99), 1) if p99 else None,
         slow_share=round(sum(slow) / requests, 5) if slow and requests else None,
-        buckets=len(series.buckets),
+        buckets=len(buckets),
         buckets_with_data=len(known),
         note=series.note,
     )

@@ -7,6 +7,15 @@ from typing import Any
 
 from mcp_devops.model.record import Record
 
+TOLD = frozenset(
+    {
+        *("type", "description", "enum", "const", "default", "minimum", "maximum", "format"),
+        *("items", "properties", "required", "additionalProperties", "anyOf"),
+    }
+)
+"""Keywords that help a caller. The rest (patterns, lengths, titles) is checked, not told: an
+answer to a wrong argument names the rule, and every byte here is paid for in every session."""
+
 
 def input_schema(model: type[Record]) -> dict[str, Any]:
     """Schema of the arguments: references resolved, generated titles and null branches dropped.
@@ -36,11 +45,13 @@ def output_schema(model: type[Record]) -> dict[str, Any]:
 
 
 def _undescribed(schema: Any) -> Any:
-    if isinstance(schema, Mapping):
-        return {
-            k: _undescribed(v) for k, v in schema.items() if k not in ("description", "default")
-        }
-    return schema
+    """The types of a field: what a program needs to read it."""
+    if not isinstance(schema, Mapping):
+        return schema
+    kept = {k: schema[k] for k in ("type", "anyOf", "format") if k in schema}
+    if "items" in schema:
+        kept["items"] = {"type": schema["items"].get("type", "object")}
+    return kept
 
 
 def _inline(schema: Mapping[str, Any], defs: Mapping[str, Any], depth: int) -> dict[str, Any]:
@@ -64,14 +75,12 @@ def _inline(schema: Mapping[str, Any], defs: Mapping[str, Any], depth: int) -> d
         return {"type": "object"}
     out: dict[str, Any] = {}
     for key, value in schema.items():
-        if key in ("title", "$defs"):
+        if key not in TOLD:
             continue
         if key == "properties":
             out[key] = {name: _inline(v, defs, depth - 1) for name, v in value.items()}
         elif isinstance(value, Mapping) and key in ("items", "additionalProperties"):
             out[key] = _inline(value, defs, depth)
-        elif key == "prefixItems":
-            out[key] = [_inline(v, defs, depth) for v in value]
         else:
             out[key] = value
     return out

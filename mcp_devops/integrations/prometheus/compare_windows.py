@@ -88,7 +88,7 @@ async def compare_windows(
             f"Not one whole bucket of {rule.step_s:g} s has passed since the deployment.",
             fix=f"Ask again after {ready:%H:%M:%S} UTC, or with a smaller step_s.",
         )
-    summaries = {s.arm: summarise(s) for s in found.series}
+    summaries = {s.arm: summarise(s, found.windows) for s in found.series}
     detailed = args.response_format is ResponseFormat.DETAILED
     return WindowComparison(
         headline=headline(args.service, summaries),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from string import Template
@@ -54,6 +54,7 @@ class _Queries:
     requests: str
     errors: str | None
     p99: str | None
+    mean: str | None
     buckets: str | None
 
 
@@ -94,7 +95,7 @@ async def compare(
             return None
         windows = wider
     arms: list[tuple[Arm, Window, str | None]] = [
-        (Arm.BASELINE, windows.baseline, None),
+        (Arm.BASELINE, _before(windows), None),
         (Arm.AFTER, windows.after, None),
     ]
     if convention.pod_label and subject.new and subject.old:
@@ -109,7 +110,30 @@ async def compare(
             for arm, window, pods in arms
         )
     )
-    return Comparison(windows, tuple(series), convention)
+    return Comparison(windows, _split_or_not(series), convention)
+
+
+def _before(windows: Windows) -> Window:
+    """The baseline and the buffer behind it: what began in the buffer is not the deployment's."""
+    return Window(start=windows.baseline.start, end=windows.deployed_at)
+
+
+def _split_or_not(series: Sequence[RequestSeries]) -> tuple[RequestSeries, ...]:
+    """Drop the split by revision where it tells nothing; call a revision without series silent.
+
+    An old revision with requests shows that the pods are told apart. Only then does "no series at
+    all" of the new one mean that it served nothing: its buckets are left out, not null.
+    """
+    by_arm = {s.arm: s for s in series}
+    new, control = by_arm.get(Arm.NEW), by_arm.get(Arm.CONTROL)
+    if new is None or control is None:
+        return tuple(series)
+    if not any(b.requests for b in control.buckets) and not any(b.requests for b in new.buckets):
+        return tuple(s for s in series if s not in (new, control))
+    if any(b.requests for b in control.buckets) and all(b.requests is None for b in new.buckets):
+        silent = new.model_copy(update={"buckets": ()})
+        return tuple(silent if s is new else s for s in series)
+    return tuple(series)
 
 
 async def error_rate(
@@ -184,14 +208,20 @@ def _queries(convention: Convention, pods: str | None) -> _Queries:
     if convention.failed:
         bad = convention.matchers(pods, convention.failed)
         errors = f"sum(increase({convention.counter}{bad}[$range]))"
-    by_edge = p99 = None
+    by_edge = p99 = mean = None
     if convention.histogram:
         by_edge = f"sum by (le) (increase({convention.histogram}{plain}[$range]))"
         p99 = f"{convention.unit_ms:g} * histogram_quantile(0.99, {by_edge})"
+        family = convention.histogram.removesuffix("_bucket")
+        mean = (
+            f"{convention.unit_ms:g} * sum(increase({family}_sum{plain}[$range]))"
+            f" / sum(increase({family}_count{plain}[$range]))"
+        )
     return _Queries(
         requests=f"sum(increase({convention.counter}{plain}[$range]))",
         errors=errors,
         p99=p99,
+        mean=mean,
         buckets=by_edge,
     )
 
@@ -251,11 +281,15 @@ async def _arm(
         over = inner.replace("}[", ',le="+Inf"}[').replace("{,", "{")
         under = inner.replace("}[", f',le="{edge.label}"}}[').replace("{,", "{")
         slow_query = f"sum{over} - sum{under}"
-    requests, errors, p99, slow = await asyncio.gather(
-        values(queries.requests), values(queries.errors), values(queries.p99), values(slow_query)
+    requests, errors, p99, mean, slow = await asyncio.gather(
+        values(queries.requests),
+        values(queries.errors),
+        values(queries.p99),
+        values(queries.mean),
+        values(slow_query),
     )
     buckets = tuple(
-        _bucket(end, step_s, requests, errors if queries.errors else None, p99, slow)
+        _bucket(end, step_s, requests, errors if queries.errors else None, p99, mean, slow)
         for end in _ends(window, step_s)
     )
     clamped = edge is not None and any(
@@ -295,6 +329,7 @@ def _bucket(
     requests: dict[float, float | None],
     errors: dict[float, float | None] | None,
     p99: dict[float, float | None],
+    mean: dict[float, float | None],
     slow: dict[float, float | None],
 ) -> Bucket:
     total = requests.get(end)
@@ -309,6 +344,7 @@ def _bucket(
         requests=total,
         errors=failed,
         p99_ms=p99.get(end) if total else None,
+        mean_ms=mean.get(end) if total else None,
         slow=max(0.0, slower) if slower is not None and total else None,
     )
 
@@ -331,10 +367,11 @@ async def _with_own_queries(
             requests=fill(settings.requests_query, pods) or "",
             errors=fill(settings.errors_query, pods),
             p99=f"1000 * ({p99})" if p99 else None,
+            mean=None,
             buckets=None,
         )
 
-    arms = [(Arm.BASELINE, windows.baseline, ".*"), (Arm.AFTER, windows.after, ".*")]
+    arms = [(Arm.BASELINE, _before(windows), ".*"), (Arm.AFTER, windows.after, ".*")]
     if subject.new and subject.old and "$pods" in (settings.requests_query or ""):
         arms += [
             (Arm.NEW, windows.after, pod_pattern(subject.new)),
@@ -343,4 +380,4 @@ async def _with_own_queries(
     series = await asyncio.gather(
         *(_arm(client, subject, a, w, rule.step_s, own(pods), None) for a, w, pods in arms)
     )
-    return Comparison(windows, tuple(series), None)
+    return Comparison(windows, _split_or_not(series), None)
