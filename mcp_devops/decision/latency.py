@@ -43,7 +43,7 @@ class LatencyComparison:
     warm: bool
     """Up by the modest ratio of the named regression."""
     ratio: float
-    """New against reference."""
+    """New against reference: of durations, or of shares of slow requests."""
     onset: datetime | None
     """Start of the first sustained run; null if it is not hot, or between concurrent arms."""
     sustained_s: float
@@ -52,6 +52,8 @@ class LatencyComparison:
     """Whether the last bucket before the deployment was already hot."""
     says: str
     """The numbers for a person."""
+    of_shares: bool = False
+    """Whether `ratio` compares shares of slow requests, which is no factor of a duration."""
 
 
 def compare_latency(arms: Arms, policy: Policy) -> list[LatencyComparison]:
@@ -178,6 +180,7 @@ def _slow(
         hot=up and sure >= policy.errors.sure and run is not None and not ended,
         warm=False,
         ratio=rate1 / rate0 if rate0 else math.inf,
+        of_shares=True,
         onset=slow1[0][0] + timedelta(seconds=run.first * step_s) if run else None,
         sustained_s=run.hot * step_s if run else 0.0,
         began_before=False,

@@ -36,14 +36,16 @@ def headline(
         back = (
             change.previous.number if change is not None and change.previous else "the previous one"
         )
-        return f"Roll {name} back from {number} to {back}: {why} ({weighed.probability:.0%} sure)."
+        return (
+            f"Roll {name} back from {number} to {back}: {why} ({sure(weighed.probability)} sure)."
+        )
     if action is Action.FIX_FORWARD:
         return f"Repair {name} {number}, there is nothing to return to: {why}."
     if action is Action.NONE:
         return f"Leave {name} {number} alone: it serves as well as before."
     blocking = [s.veto.says for s in stops if s.blocks]
     if weighed.blaming:
-        reason = blocking[0] if blocking else f"{weighed.probability:.0%} sure is not enough."
+        reason = blocking[0] if blocking else f"{sure(weighed.probability)} sure is not enough."
         return f"Look at {name} {number} before touching it: {why}. {reason}"
     if [s.veto.code for s in stops if s.blocks] == [NOT_ENOUGH_DATA]:
         return f"Nothing points at {name} {number}, and nothing clears it. {blocking[0]}"
@@ -54,6 +56,11 @@ def headline(
 
 def _plain(cause: Cause) -> str:
     return cause.value.replace("_", " ") if cause is not Cause.UNKNOWN else "of unknown cause"
+
+
+def sure(probability: float) -> str:
+    """A probability in whole percent, never rounded to the certainty that it is not."""
+    return f"{min(99, max(1, round(probability * 100)))}%"
 
 
 def _strongest(weighed: Weighed, facts: Facts) -> str:
@@ -71,9 +78,7 @@ def _strongest(weighed: Weighed, facts: Facts) -> str:
     if not errors:
         return counted[0].says if counted else "the evidence is thin"
     worst = max(errors, key=lambda c: (c.concurrent, c.rise, c.source, c.service))
-    ratios = [c.ratio for c in facts.latency_judged if c.hot and math.isfinite(c.ratio)]
-    slow = max(ratios, default=None)
-    latency = "" if slow is None else f", and latency is {slow:.1f} times as high"
+    latency = _latency(facts)
     if worst.concurrent:
         return (
             f"{worst.rate1:.1%} of the new revision's requests fail, "
@@ -82,10 +87,19 @@ def _strongest(weighed: Weighed, facts: Facts) -> str:
     return f"{worst.rate1:.1%} of its requests fail, {worst.rate0:.1%} did before{latency}"
 
 
+def _latency(facts: Facts) -> str:
+    """How much slower, as a factor only where durations were compared."""
+    hot = [c for c in facts.latency_judged if c.hot]
+    ratios = [c.ratio for c in hot if not c.of_shares and math.isfinite(c.ratio)]
+    if ratios:
+        return f", and latency is {max(ratios):.1f} times as high"
+    return ", and many more of them are slow" if hot else ""
+
+
 def runner_up(ranked: Sequence[CauseProbability]) -> str:
     """The best other explanation, with its share."""
     second = ranked[1]
-    return f"{OTHER_EXPLANATIONS[second.cause]} ({second.probability:.0%})."
+    return f"{OTHER_EXPLANATIONS[second.cause]} ({sure(second.probability)})."
 
 
 def ask_next(facts: Facts, stops: Sequence[Stop], policy: Policy) -> str:

@@ -11,6 +11,7 @@ from mcp_devops.gateway.asking import Ask, PersonAnswer, Question
 from mcp_devops.gateway.permission import matches
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.settings import ServerSettings
+from mcp_devops.text.people import percent
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Caller, Progress
 
@@ -163,7 +164,7 @@ def question_text(plan: ActionPlan, approval: Approval) -> str:
         lines.append(f"Why: {plan.reason}")
     if plan.confidence is not None:
         complete = "complete" if plan.evidence_complete else "INCOMPLETE"
-        lines.append(f"Confidence {plan.confidence:.0%}; evidence {complete}.")
+        lines.append(f"Confidence {percent(plan.confidence)}; evidence {complete}.")
     lines += [f"Changes {d.path}: {d.before} -> {d.after}" for d in plan.differences[:8]]
     if len(plan.differences) > 8:
         lines.append(f"... and {len(plan.differences) - 8} more differences")

@@ -67,8 +67,8 @@ MIGRATIONS: tuple[Migration, ...] = (
                 requested_by TEXT NOT NULL,
                 requested_at TEXT NOT NULL,
                 expires_at TEXT NOT NULL,
-                status TEXT NOT NULL
-                    CHECK (status IN ('pending', 'approved', 'denied', 'dismissed', 'expired', 'used')),
+                status TEXT NOT NULL CHECK (status IN
+                    ('pending', 'approved', 'denied', 'dismissed', 'expired', 'used')),
                 answered_by TEXT,
                 answered_at TEXT,
                 channel TEXT,

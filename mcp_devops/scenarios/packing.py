@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def unpack_samples(packed: Json) -> list[Samples]:
 
 
 def _differences(values: Sequence[Any]) -> list[Any]:
-    return [*values[:1], *(b - a for a, b in zip(values, values[1:], strict=False))]
+    return [*values[:1], *(b - a for a, b in pairwise(values))]
 
 
 def _sums(steps: Sequence[Any]) -> list[Any]:

@@ -12,6 +12,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mcp_devops.scenarios.packing import Samples
 
@@ -50,9 +51,9 @@ def _matches(op: str, wanted: str, found: str) -> bool:
 Node = Callable[[Sequence[Samples], float], Value]
 
 _TOKEN = re.compile(
-    r'\s*(?:(?P<duration>\d+(?:ms|[smhdw])(?:\d+(?:ms|[smhdw]))*)(?![\w.])'
-    r'|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)'
-    r'|(?P<name>[a-zA-Z_:][\w:]*)'
+    r"\s*(?:(?P<duration>\d+(?:ms|[smhdw])(?:\d+(?:ms|[smhdw]))*)(?![\w.])"
+    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<name>[a-zA-Z_:][\w:]*)"
     r'|(?P<string>"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')'
     r"|(?P<op>=~|!~|!=|[=+\-*/(){}\[\],]))"
 )
@@ -285,7 +286,7 @@ def increase(points: Points, start: float, end: float) -> float | None:
     if len(points) < 2:
         return None
     growth = points[-1][1] - points[0][1]
-    for (_, before), (_, after) in zip(points, points[1:], strict=False):
+    for (_, before), (_, after) in pairwise(points):
         if after < before:
             growth += before
     sampled = points[-1][0] - points[0][0]

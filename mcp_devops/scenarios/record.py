@@ -69,6 +69,7 @@ class Recording:
         self.lists: dict[str, list[Json]] = {}
         self.changes: list[list[Any]] = []
         self.logs: dict[str, Any] = {}
+        self.sent_at = 0.0
         self.rolled_back_at = 0.0
         self.begun_at = 0.0
 
@@ -167,6 +168,7 @@ class Recording:
         back = copy.deepcopy(old["spec"]["template"])
         del back["metadata"]["labels"]["pod-template-hash"]
         version = live["metadata"]["resourceVersion"]
+        self.sent_at = CLOCK.now().timestamp()
         answer = await self.cluster.patch(
             deployments_path(subject.name),
             [
@@ -179,13 +181,14 @@ class Recording:
 
     async def _write(self, answer: Json, until: float) -> None:
         at = self.rolled_back_at
+        self._fold()
         cluster = {
             "version": await self.cluster.get("/version"),
             "namespace": NAMESPACE,
             "rolled_back_at": round(at, 3),
             "lists": self.lists,
             "answer": answer,
-            "changes": [[round(t - at, 3), *rest] for t, *rest in self.changes if t >= at - 0.2],
+            "changes": [[round(t - at, 3), *rest] for t, *rest in self.changes],
             "logs": self.logs,
         }
         folder = FIXTURES / self.story.name
@@ -194,7 +197,17 @@ class Recording:
         packed = pack_samples(samples, self.begun_at, until)
         size = write_packed(folder / "cluster.json.gz", cluster)
         size += write_packed(folder / "metrics.json.gz", packed)
+        answers = await real_answers(self.story, at)
+        (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
         _say(f"{self.story.name}: {len(self.changes)} changes, {size // 1024} KB in {folder.name}/")
+
+    def _fold(self) -> None:
+        """Let the lists be those of the moment before the rollback was sent."""
+        for _, collection, kind, thing in [c for c in self.changes if c[0] < self.sent_at]:
+            uid = thing["metadata"]["uid"]
+            others = [t for t in self.lists[collection] if t["metadata"]["uid"] != uid]
+            self.lists[collection] = others + ([] if kind == "DELETED" else [thing])
+        self.changes = [c for c in self.changes if c[0] >= self.sent_at]
 
 
 def _slim(thing: Json) -> Json:
@@ -220,6 +233,42 @@ async def _samples(names: set[str], start: float, end: float) -> list[Json]:
             answer.raise_for_status()
             found += answer.json()["data"]["result"]
     return found
+
+
+async def real_answers(story: Story, at: float) -> list[Json]:
+    """What the real Prometheus answers to queries of the product, to hold the replay against.
+
+    Args:
+        story: Whose services.
+        at: Second to ask at.
+    """
+    import httpx2
+
+    own = f'service="{story.subject.name}"'
+    counted = f"http_requests_total{{{own}}}"
+    slow = f"http_request_duration_seconds_bucket{{{own}"
+    everyone = "|".join(s.name for s in story.services)
+    queries = [
+        f"sum(increase({counted}[10s]))",
+        f"sum(increase({counted}[60s]))",
+        f'sum(increase(http_requests_total{{{own},status=~"5.."}}[60s]))',
+        f'sum by (service) (increase(http_requests_total{{service=~"{everyone}"}}[60s]))',
+        f"sum by (le) (increase({slow}}}[60s]))",
+        f"1000 * histogram_quantile(0.99, sum by (le) (increase({slow}}}[10s])))",
+        f'sum(increase({slow},le="+Inf"}}[20s])) - sum(increase({slow},le="0.1"}}[20s]))',
+        f"max(count_over_time({counted}[60s]))",
+        f"sum(rate({counted}[30s]))",
+    ]
+    answers = []
+    async with httpx2.AsyncClient(base_url=os.environ["PROMETHEUS_URL"], timeout=60) as http:
+        for query in queries:
+            for when in (at - 31.7, at):
+                form = {"query": query, "time": f"{when:.3f}"}
+                answer = await http.post("/api/v1/query", data=form)
+                answer.raise_for_status()
+                result = answer.json()["data"]["result"]
+                answers.append({"query": query, "time": round(when, 3), "result": result})
+    return answers
 
 
 async def _deploy(cluster: Cluster, services: Sequence[Service]) -> None:

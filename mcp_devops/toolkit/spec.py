@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, Protocol, TypeVar, get_type_hints, overload
 
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.record import Record
@@ -116,6 +116,53 @@ class ToolSpec(Generic[In, Out, C]):
 AnyTool = ToolSpec[Any, Any, Any]
 
 
+class Declare(Protocol):
+    """Turns a tool's function into its declaration."""
+
+    def __call__(
+        self, run: Callable[[In, ToolContext[C]], Awaitable[Out]], /
+    ) -> ToolSpec[In, Out, C]:
+        """Check the function's annotations and docstring, and declare it."""
+        ...
+
+
+@overload
+def tool(
+    *,
+    name: str,
+    title: str,
+    risk: Risk,
+    needs: Sequence[Rbac] = (),
+    deadline_s: float | None = None,
+) -> Declare: ...
+
+
+@overload
+def tool(
+    *,
+    name: str,
+    title: str,
+    risk: Risk,
+    needs: Sequence[Rbac] = (),
+    plan: Callable[[In, ToolContext[C]], Awaitable[ActionPlan]],
+    needs_for: Callable[[In], Sequence[Rbac]] | None = None,
+    needs_for_plan: Callable[[ActionPlan], Sequence[Rbac]] | None = None,
+    deadline_s: float | None = None,
+) -> Callable[[Callable[[In, ToolContext[C]], Awaitable[Out]]], ToolSpec[In, Out, C]]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str,
+    title: str,
+    risk: Risk,
+    needs: Sequence[Rbac] = (),
+    needs_for: Callable[[In], Sequence[Rbac]],
+    deadline_s: float | None = None,
+) -> Callable[[Callable[[In, ToolContext[C]], Awaitable[Out]]], ToolSpec[In, Out, C]]: ...
+
+
 def tool(
     *,
     name: str,
@@ -126,7 +173,7 @@ def tool(
     needs_for: Callable[[In], Sequence[Rbac]] | None = None,
     needs_for_plan: Callable[[ActionPlan], Sequence[Rbac]] | None = None,
     deadline_s: float | None = None,
-) -> Callable[[Callable[[In, ToolContext[C]], Awaitable[Out]]], ToolSpec[In, Out, C]]:
+) -> Any:
     """Declare an async function `(args, context) -> Answer` as a tool.
 
     Raises:

@@ -44,6 +44,8 @@ class Workshop:
         self.holders: list[Json] = []
         self.pods: list[Json] = []
         self.patches: list[Asked] = []
+        self.answer: Callable[[Asked], Reply | None] = lambda _: None
+        """Called before any request is looked at; a Reply is answered instead."""
         self.on_patch: Callable[[Asked], Reply | None] = lambda _: None
         """Called before a patch is looked at; a Reply is answered instead."""
         self.after_patch: Callable[[Asked], Reply | None] = lambda _: None
@@ -161,6 +163,8 @@ class Workshop:
     # HTTP
 
     async def __call__(self, asked: Asked) -> Reply:
+        if (instead := self.answer(asked)) is not None:
+            return instead
         resource = self.kind.resource
         if asked.path.endswith(f"/{resource}/{NAME}"):
             return self._patch(asked) if asked.method == "PATCH" else ok(self.object)

@@ -210,6 +210,12 @@ def scene_data(case: str) -> dict[str, Any]:
     return data
 
 
+def _fits(event: Mapping[str, Any], rules: Mapping[str, str]) -> bool:
+    about = {f"involvedObject.{k}": v for k, v in event["involvedObject"].items()}
+    have = {**about, "type": event.get("type"), "reason": event.get("reason")}
+    return all(have.get(k) == v for k, v in rules.items())
+
+
 def replay(scene: Mapping[str, Any], log: Handler | None = None) -> Handler:
     """Answer like the cluster that the scene was recorded from."""
     name = scene["workload"]["metadata"]["name"]
@@ -222,10 +228,8 @@ def replay(scene: Mapping[str, Any], log: Handler | None = None) -> Handler:
             return ok(scene["workload"])
         if last == "events":
             selector = asked.query.get("fieldSelector", "")
-            uid = selector.removeprefix("involvedObject.uid=")
-            wanted = [
-                e for e in scene["events"] if not selector or e["involvedObject"].get("uid") == uid
-            ]
+            rules = dict(rule.split("=", 1) for rule in selector.split(",") if rule)
+            wanted = [e for e in scene["events"] if _fits(e, rules)]
             return ok({"items": wanted, "metadata": {}})
         items = {
             "replicasets": scene["holders"],

@@ -15,11 +15,13 @@ from mcp_devops.integrations.kubernetes.access import (
     check_kubernetes_access,
     who_am_i,
 )
+from mcp_devops.integrations.kubernetes.actions import ROLLOUT_TOOLS
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.events import list_events
 from mcp_devops.integrations.kubernetes.kubeconfig import in_pod, kubeconfig_paths
 from mcp_devops.integrations.kubernetes.logs import tail_logs
 from mcp_devops.integrations.kubernetes.pods import describe_pods
+from mcp_devops.integrations.kubernetes.resources import RESOURCES
 from mcp_devops.integrations.kubernetes.settings import KubernetesSettings
 from mcp_devops.integrations.kubernetes.workloads import list_workloads
 from mcp_devops.toolkit.integration import Health, Integration
@@ -63,9 +65,17 @@ INTEGRATION = Integration(
     client=KubernetesClient,
     connect=_connect,
     close=_close,
-    tools=(list_workloads, describe_pods, tail_logs, list_events, check_kubernetes_access),
+    tools=(
+        list_workloads,
+        describe_pods,
+        tail_logs,
+        list_events,
+        check_kubernetes_access,
+        *ROLLOUT_TOOLS,
+    ),
     why_off=_why_off,
     ping=_ping,
     check_access=check_access,
+    resources=RESOURCES,
 )
 """What the catalog finds."""

@@ -541,18 +541,26 @@ class Cluster:
                     source=SOURCE,
                 ) from e
         size = self.settings.max_connections
-        return httpx2.AsyncClient(
-            verify=context,
-            proxy=self.entry.proxy_url,
-            limits=httpx2.Limits(
-                max_connections=size,
-                max_keepalive_connections=size,
-                keepalive_expiry=KEEPALIVE_S,
-            ),
-            timeout=httpx2.Timeout(**self._timeouts(self.settings.request_timeout_s)),
-            follow_redirects=False,
-            headers={"user-agent": f"mcp-devops/{__version__}"},
-        )
+        try:
+            return httpx2.AsyncClient(
+                verify=context,
+                proxy=self.entry.proxy_url,
+                limits=httpx2.Limits(
+                    max_connections=size,
+                    max_keepalive_connections=size,
+                    keepalive_expiry=KEEPALIVE_S,
+                ),
+                timeout=httpx2.Timeout(**self._timeouts(self.settings.request_timeout_s)),
+                follow_redirects=False,
+                headers={"user-agent": f"mcp-devops/{__version__}"},
+            )
+        except (ValueError, ImportError, httpx2.InvalidURL) as e:
+            # The message would quote the URL, which may hold the proxy's password.
+            raise NotConfigured(
+                f"The proxy for context {self.name} cannot be used ({type(e).__name__}).",
+                fix="Check proxy-url in the kubeconfig, or HTTPS_PROXY: http://host:port.",
+                source=SOURCE,
+            ) from None
 
     def _timeouts(self, read_s: float) -> dict[str, float | None]:
         return {

@@ -131,10 +131,19 @@ async def _from_plugin(
     if "/" in command and not Path(command).is_absolute():
         command = str(entry.user_dir / command)
     arguments = [command, *map(str, plugin.get("args") or ())]
+    try:
+        info = _exec_info(entry, plugin, version)
+    except OSError as e:
+        raise NotConfigured(
+            f"The certificate authority of context {entry.name!r} cannot be read"
+            f" ({type(e).__name__}), and its credential plug-in asks for it.",
+            fix="Check certificate-authority in the kubeconfig.",
+            source="kubernetes",
+        ) from e
     environment = {
         **os.environ,
-        **{str(e["name"]): str(e["value"]) for e in plugin.get("env") or ()},
-        "KUBERNETES_EXEC_INFO": json.dumps(_exec_info(entry, plugin, version)),
+        **{str(e.get("name")): str(e.get("value", "")) for e in plugin.get("env") or ()},
+        "KUBERNETES_EXEC_INFO": json.dumps(info),
     }
     code, out, err = await run_plugin(
         arguments, environment, timeout_s, entry.name, str(plugin.get("installHint") or "")

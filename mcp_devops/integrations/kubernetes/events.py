@@ -8,12 +8,14 @@ from typing import Any
 
 from pydantic import Field
 
+from mcp_devops.errors import DevOpsError
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.cluster import Cluster
 from mcp_devops.integrations.kubernetes.names import ObjectName, Place
 from mcp_devops.integrations.kubernetes.paths import path_of
 from mcp_devops.integrations.kubernetes.podstate import words
 from mcp_devops.integrations.kubernetes.revisions import Json, metadata_of, moment
+from mcp_devops.integrations.kubernetes.together import together
 from mcp_devops.model.record import Moment, Record
 from mcp_devops.text.people import ago, plural
 from mcp_devops.text.severity import normalised
@@ -24,6 +26,8 @@ from mcp_devops.toolkit.risk import Rbac, Risk
 from mcp_devops.toolkit.spec import tool
 
 LIST_EVENTS = Rbac("list", "events")
+SINGLY = 2
+"""Objects whose events are asked for one by one."""
 
 
 class EventLine(Record):
@@ -91,12 +95,17 @@ def fold_events(events: Iterable[Json], *, warnings_first: bool = False) -> list
         warnings_first: Put warnings before all others.
     """
     groups: dict[tuple[str, str, str], list[tuple[datetime, Json, str]]] = {}
+    # Cleaning is what costs here, and most events say what another has said.
+    cleaned: dict[str, str] = {}
     for event in events:
         at = event_time(event)
         if at is None:
             continue
         about = event_object(event)
-        message = words(event.get("message") or event.get("note"))
+        raw = str(event.get("message") or event.get("note") or "")
+        message = cleaned.get(raw)
+        if message is None:
+            message = cleaned[raw] = words(raw)
         name = str(about.get("name", ""))
         # The object's own name in the message must not keep equal events apart.
         said = normalised(message.replace(name, "*") if name else message)
@@ -130,6 +139,39 @@ async def events_of(cluster: Cluster, namespace: str, uid: str) -> list[dict[str
         path_of("events", namespace=namespace), {"fieldSelector": f"involvedObject.uid={uid}"}
     )
     return sorted(found, key=lambda e: str(event_time(e) or ""))
+
+
+async def events_by_uid(
+    cluster: Cluster, namespace: str, uids: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Events of several objects, oldest first.
+
+    The API server reads all events of a namespace for each question (measured: 22 ms for 2,100
+    events), so that more than `SINGLY` objects are asked for at once: then only warnings of pods.
+
+    Raises:
+        DevOpsError: They could not be read.
+    """
+    if len(uids) <= SINGLY:
+        answers = await together([events_of(cluster, namespace, uid) for uid in uids])
+        for answer in answers:
+            if isinstance(answer, DevOpsError):
+                raise answer
+        return {
+            uid: answer
+            for uid, answer in zip(uids, answers, strict=True)
+            if not isinstance(answer, DevOpsError)
+        }
+    found = await cluster.list_all(
+        path_of("events", namespace=namespace),
+        {"fieldSelector": "type=Warning,involvedObject.kind=Pod"},
+    )
+    grouped: dict[str, list[dict[str, Any]]] = {uid: [] for uid in uids}
+    for event in sorted(found, key=lambda e: str(event_time(e) or "")):
+        uid = str(event_object(event).get("uid"))
+        if uid in grouped:
+            grouped[uid].append(event)
+    return grouped
 
 
 class ListEventsInput(Place):

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from mcp_devops.errors import DevOpsError
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.cluster import Cluster
-from mcp_devops.integrations.kubernetes.events import EventLine, events_of, fold_events
+from mcp_devops.integrations.kubernetes.events import EventLine, events_by_uid, fold_events
 from mcp_devops.integrations.kubernetes.names import ObjectName, Place, Selector, workload_at
 from mcp_devops.integrations.kubernetes.paths import path_of
 from mcp_devops.integrations.kubernetes.podfacts import ContainerFacts, container_facts
@@ -252,16 +252,17 @@ async def _of_pods(
     pods: list[tuple[PodState, int, Json]] = [(judge_pod(p, now), 0, p) for p in raw]
     pods.sort(key=lambda s: (order[s[0].phase], -s[0].restarts, s[0].name))
     worth = [s for s, _, _ in pods if s.failing or args.pod is not None][:PODS_WITH_EVENTS]
-    answers = await together([events_of(cluster, namespace, s.uid) for s in worth])
     found = _Found(pods, "")
-    for state, answer in zip(worth, answers, strict=True):
-        if isinstance(answer, DevOpsError):
-            found.missing.append(missing("events", answer))
-            break
-        found.events += answer
-        # With its events a probe's kill is told from a crash.
-        index = next(i for i, (s, _, _) in enumerate(pods) if s.uid == state.uid)
-        pods[index] = (judge_pod(pods[index][2], now, answer), 0, pods[index][2])
+    try:
+        by_uid = await events_by_uid(cluster, namespace, [s.uid for s in worth])
+    except DevOpsError as failure:
+        found.missing.append(missing("events", failure))
+        by_uid = {}
+    found.events += [e for events in by_uid.values() for e in events]
+    # With its events a probe's kill is told from a crash.
+    pods[:] = [
+        (judge_pod(p, now, by_uid[s.uid]) if s.uid in by_uid else s, r, p) for s, r, p in pods
+    ]
     failing = [s for s, _, _ in pods if s.failing]
     where = f"namespace {namespace}" + (f", {args.selector}" if args.selector else "")
     if args.pod is not None and pods:

@@ -269,7 +269,9 @@ def _crash_cause(init: bool, end: Termination, events: Sequence[Json]) -> PodCau
     if end.reason in START_REASONS or end.exit_code in (126, 127):
         return PodCause.CANNOT_START
     if end.exit_code in (137, 143) and any(
-        e.get("reason") == "Killing" and "probe" in str(e.get("message", "")) for e in events
+        (e.get("reason") == "Killing" and "probe" in str(e.get("message", "")))
+        or (e.get("reason") == "Unhealthy" and "iveness probe" in str(e.get("message", "")))
+        for e in events
     ):
         return PodCause.PROBE
     return PodCause.EXITS_BY_ITSELF if end.exit_code == 0 else PodCause.CRASH_LOOP

@@ -269,7 +269,7 @@ async def apply_roll_back(cluster: Cluster, plan: ActionPlan) -> RollBackOutcome
             `details["live"]` is before, other or unread.
     """
     for attempt in range(1, TRIES + 1):
-        sight = await see(cluster, plan.target)
+        sight = await see(cluster, plan.target, around=False)
         if sight.uid != plan.uid:
             raise moved(sight, "it was deleted and made anew")
         if template_hash(sight.workload) == plan.to_template_hash:

@@ -8,12 +8,13 @@ from typing import Any
 
 from mcp_devops.errors import DevOpsError
 from mcp_devops.integrations.kubernetes.cluster import Cluster
-from mcp_devops.integrations.kubernetes.events import LIST_EVENTS, events_of
+from mcp_devops.integrations.kubernetes.events import LIST_EVENTS, events_by_uid, events_of
 from mcp_devops.integrations.kubernetes.paths import path_of
 from mcp_devops.integrations.kubernetes.podstate import PodPhase, judge_pod
 from mcp_devops.integrations.kubernetes.revisions import (
     Json,
     controlled_by,
+    desired_of,
     live_holder,
     metadata_of,
 )
@@ -80,7 +81,7 @@ def selector_of(workload: Json) -> str:
 async def look(
     cluster: Cluster, target: Workload, now: datetime, *, events: bool = True
 ) -> Snapshot:
-    """Read a workload: the object, then its revisions and pods at once, then events at once.
+    """Read a workload: the object, then its revisions, pods and events, then its pods' events.
 
     Args:
         cluster: Where.
@@ -96,12 +97,14 @@ async def look(
     workload = await cluster.find(kind.resource, "apps", namespace, target.name)
     query: dict[str, str | int] = {"labelSelector": selector_of(workload)}
     resource = holders_of(kind)
-    found, seen = await together(
-        [
-            cluster.list_all(path_of(resource, "apps", namespace=namespace), query),
-            cluster.list_all(path_of("pods", namespace=namespace), query),
-        ]
-    )
+    own = str(metadata_of(workload).get("uid"))
+    asks = [
+        cluster.list_all(path_of(resource, "apps", namespace=namespace), query),
+        cluster.list_all(path_of("pods", namespace=namespace), query),
+    ]
+    if events:
+        asks.append(events_of(cluster, namespace, own))
+    found, seen, *about = await together(asks)
     if isinstance(seen, DevOpsError):
         raise seen
     gaps: list[Missing] = []
@@ -113,13 +116,13 @@ async def look(
     pods = _own(kind, workload, holders, seen)
     by_uid: dict[str, list[dict[str, Any]]] = {}
     if events:
-        uids = _worth_events(workload, holders, pods, now)
-        answers = await together([events_of(cluster, namespace, uid) for uid in uids])
-        for uid, answer in zip(uids, answers, strict=True):
-            if isinstance(answer, DevOpsError):
-                gaps.append(missing("events", answer))
-                break
-            by_uid[uid] = answer
+        try:
+            if isinstance(about[0], DevOpsError):
+                raise about[0]
+            uids = _worth_events(kind, workload, holders, pods, now)
+            by_uid = {own: about[0], **await events_by_uid(cluster, namespace, uids)}
+        except DevOpsError as failure:
+            gaps.append(missing("events", failure))
     scene = Scene(kind, workload, holders, pods, now, by_uid)
     return Snapshot(target, scene, tuple(gaps))
 
@@ -136,10 +139,16 @@ def _own(
 
 
 def _worth_events(
-    workload: Json, holders: list[dict[str, Any]] | None, pods: list[Any], now: datetime
+    kind: WorkloadKind,
+    workload: Json,
+    holders: list[dict[str, Any]] | None,
+    pods: list[Any],
+    now: datetime,
 ) -> list[str]:
-    uids = [str(metadata_of(workload).get("uid"))]
-    if (live := live_holder(workload, holders or ())) is not None:
+    """Uids beside the workload's own: the troubled pods, and the revision that lacks pods."""
+    uids = []
+    live = live_holder(workload, holders or ())
+    if live is not None and len(pods) < desired_of(workload, kind):
         uids.append(str(metadata_of(live).get("uid")))
     troubled = [
         state

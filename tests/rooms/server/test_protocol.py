@@ -69,8 +69,8 @@ async def test_a_bug_never_shows_its_text(world: World) -> None:
 async def test_progress_reaches_a_client_that_wants_it(world: World) -> None:
     seen: list[tuple[float, float | None, str | None]] = []
 
-    async def on_progress(done: float, total: float | None, what: str | None) -> None:
-        seen.append((done, total, what))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, total, message))
 
     async with world.connected() as client:
         await client.call_tool("toy_get_lamp", {"lamp": "hall"}, progress_callback=on_progress)
