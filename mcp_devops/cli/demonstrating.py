@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from mcp_devops.errors import NotFound
+from mcp_devops.errors import InternalError, UpstreamUnavailable
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -99,20 +99,24 @@ class Show:
             arguments = ["-m", "mcp_devops", "serve", "--scenario", self.name]
             arguments += ["--state-dir", str(state), "--log-level", "ERROR"]
             server = StdioServerParameters(command=sys.executable, args=arguments)
+            lost: BaseException | None = None
+            good, entries = False, 0
             try:
                 async with Client(
                     server, elicitation_callback=self._answer, read_timeout_seconds=CALL_S
                 ) as client:
                     good, incident_id = await self._incident(client)
                     entries = await self._timeline(client, incident_id)
-            except* mcp.MCPError as lost:
-                raise NotFound(
+            except* mcp.MCPError as group:
+                lost = group
+            if lost is not None:
+                raise UpstreamUnavailable(
                     "The server process did not answer.",
                     fix=f"Start it by hand: mcp-devops serve --scenario {self.name}.",
                 ) from lost
             whole = await self._journal(state, entries)
         good = good and whole
-        self.teller.closing(self.name, good, self.second, others)
+        self.teller.closing(self.name, self.about, good, self.second, others)
         return good
 
     async def _incident(self, client: Client) -> tuple[bool, str]:
@@ -201,7 +205,7 @@ class Show:
     async def _call(self, client: Client, tool: str, arguments: dict[str, Any], kind: type[M]) -> M:
         answer = await client.call_tool(tool, arguments)
         if answer.is_error:
-            raise NotFound(f"{tool} failed: {_text(answer)}", fix="This is a bug; report it.")
+            raise InternalError(f"{tool} failed: {_text(answer)}", fix="Report this bug.")
         return kind.model_validate(answer.structured_content)
 
     async def _answer(self, context: Any, params: Any) -> Any:

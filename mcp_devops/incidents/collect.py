@@ -129,7 +129,7 @@ async def collect(
         comparison, scaling, others = await asyncio.gather(
             _requests(gaps, services, question, change, started),
             gaps.listed("scaling events", scaling_events(cluster, target, since)),
-            gaps.listed("other workloads", neighbours(cluster, target, clock.now())),
+            gaps.listed("other workloads", neighbours(cluster, target, clock.now(), started)),
         )
     await progress(4, 5, "weighing neighbours")
     around = await _neighbours(gaps, services, question, comparison, others)

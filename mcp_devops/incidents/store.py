@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from mcp_devops.errors import NotFound
@@ -152,7 +152,7 @@ class IncidentStore:
         await self._database.run(write)
         return stored
 
-    async def changes(self, incident_id: str) -> AsyncIterator[IncidentStatus]:
+    async def changes(self, incident_id: str) -> AsyncGenerator[IncidentStatus, None]:
         """Yield an incident's status whenever it has moved, in this process or another."""
         seen = (await self.get(incident_id)).incident.updated_at
         while True:

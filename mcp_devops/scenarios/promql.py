@@ -6,14 +6,18 @@ Numbers follow Prometheus: `increase` extrapolates to the window's edges as it d
 
 from __future__ import annotations
 
-import math
-import operator
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
+from mcp_devops.scenarios.counting import (
+    AGGREGATIONS,
+    OPERATIONS,
+    OVER_TIME,
+    Points,
+    quantile,
+)
 from mcp_devops.scenarios.packing import Samples
 
 LOOKBACK_S = 10.0
@@ -23,7 +27,6 @@ LOOKBACK_S = 10.0
 Labels = dict[str, str]
 Vector = list[tuple[Labels, float]]
 Value = float | Vector
-Points = list[tuple[float, float]]
 
 
 class BadQuery(ValueError):
@@ -149,15 +152,15 @@ class _Parser:
 
     def _call(self) -> Node:
         name = self._take()
-        if name in _AGGREGATIONS:
-            return self._aggregation(_AGGREGATIONS[name])
+        if name in AGGREGATIONS:
+            return self._aggregation(AGGREGATIONS[name])
         self._take("(")
-        if name in _OVER_TIME:
+        if name in OVER_TIME:
             selector = self.selector()
             if selector.window_s is None:
                 raise BadQuery(f"{name} wants a range selector")
             self._take(")")
-            return _over_time(_OVER_TIME[name], selector, selector.window_s)
+            return _over_time(OVER_TIME[name], selector, selector.window_s)
         if name == "histogram_quantile":
             share = float(self._take(kind="number"))
             self._take(",")
@@ -272,59 +275,6 @@ def _over_time(
     return run
 
 
-def increase(points: Points, start: float, end: float) -> float | None:
-    """Growth of a counter in a window, extrapolated to its edges as Prometheus does.
-
-    Args:
-        points: (second, value) inside the window, oldest first.
-        start: The window's first second.
-        end: Its last.
-
-    Returns:
-        None with fewer than two points.
-    """
-    if len(points) < 2:
-        return None
-    growth = points[-1][1] - points[0][1]
-    for (_, before), (_, after) in pairwise(points):
-        if after < before:
-            growth += before
-    sampled = points[-1][0] - points[0][0]
-    to_start, to_end = points[0][0] - start, end - points[-1][0]
-    between = sampled / (len(points) - 1)
-    if growth > 0 and points[0][1] >= 0:
-        # A counter was zero at some moment; nothing is added for the time before it.
-        to_start = min(to_start, sampled * points[0][1] / growth)
-    limit = between * 1.1
-    whole = sampled
-    whole += to_start if to_start < limit else between / 2
-    whole += to_end if to_end < limit else between / 2
-    return growth * whole / sampled
-
-
-def _rate(points: Points, start: float, end: float) -> float | None:
-    grown = increase(points, start, end)
-    return None if grown is None else grown / (end - start)
-
-
-def _count(points: Points, start: float, end: float) -> float | None:
-    return float(len(points)) if points else None
-
-
-_OVER_TIME: Mapping[str, Callable[[Points, float, float], float | None]] = {
-    "increase": increase,
-    "rate": _rate,
-    "count_over_time": _count,
-}
-_AGGREGATIONS: Mapping[str, Callable[[list[float]], float]] = {
-    "sum": math.fsum,
-    "max": max,
-    "min": min,
-    "avg": lambda values: math.fsum(values) / len(values),
-    "count": lambda values: float(len(values)),
-}
-
-
 def _aggregated(
     fold: Callable[[list[float]], float], keep: Callable[[Labels], Labels], vector: Vector
 ) -> Vector:
@@ -344,39 +294,8 @@ def _quantiles(share: float, vector: Vector) -> Vector:
     return [(dict(key), quantile(share, buckets)) for key, buckets in groups.items()]
 
 
-def quantile(share: float, buckets: list[tuple[float, float]]) -> float:
-    """A quantile of a classic histogram: (upper edge, cumulative count); NaN where it is empty."""
-    buckets = sorted(buckets)
-    if len(buckets) < 2 or not math.isinf(buckets[-1][0]) or buckets[-1][1] <= 0:
-        return math.nan
-    counts: list[float] = []
-    for _, count in buckets:
-        counts.append(max(count, counts[-1] if counts else 0.0))
-    rank = share * counts[-1]
-    place = next(i for i, count in enumerate(counts) if count >= rank)
-    if place == len(buckets) - 1:
-        return buckets[-2][0]
-    below = counts[place - 1] if place else 0.0
-    floor = buckets[place - 1][0] if place else 0.0
-    return floor + (buckets[place][0] - floor) * (rank - below) / (counts[place] - below)
-
-
-def _divide(a: float, b: float) -> float:
-    if b:
-        return a / b
-    return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a)
-
-
-_OPERATIONS: Mapping[str, Callable[[float, float], float]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": _divide,
-}
-
-
 def _binary(sign: str, left: Node, right: Node) -> Node:
-    apply = _OPERATIONS[sign]
+    apply = OPERATIONS[sign]
 
     def run(series: Sequence[Samples], at: float) -> Value:
         a, b = left(series, at), right(series, at)

@@ -317,7 +317,13 @@ async def record(names: Sequence[str]) -> None:
     client = KubernetesClient(KubernetesSettings.load(), CLOCK)
     cluster = await client.cluster()
     try:
-        await _deploy(cluster, services)
+        ahead = max(s.ahead_s for s in stories)
+        judged = [story.subject for story in stories]
+        await _deploy(cluster, [s for s in services if s not in judged])
+        if ahead:
+            _say(f"neighbours run {ahead:g} s ahead")
+            await asyncio.sleep(ahead)
+        await _deploy(cluster, judged)
         await asyncio.gather(*(Recording(cluster, s).perform() for s in stories))
     except PreconditionFailed as taken:
         _say(f"refused: {taken} {json.dumps(taken.details, default=str)}")

@@ -61,6 +61,8 @@ class Story:
         warm_up_s: Seconds of traffic before the rollout.
         bad_s: Seconds between the rollout and the look.
         after_s: Seconds recorded after the rollback.
+        ahead_s: Seconds that the neighbours run before the judged service is deployed, so that
+            they do not count as deployed lately themselves.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Story:
     warm_up_s: float = 150
     bad_s: float = 85
     after_s: float = 150
+    ahead_s: float = 0
 
     @property
     def subject(self) -> Service:
@@ -155,16 +158,17 @@ STORIES: Mapping[str, Story] = {
                     Release("5.1.0", {**_failing(180)}),
                     Release("5.2.0", {**_failing(28)}),
                     replicas=4,
-                    min_ready_s=60,
+                    min_ready_s=150,
                     surge=2,
                     path="/orders",
                 ),
-                Service("payments", Release("2.3.1", _failing(180)), replicas=2, path="/charge"),
-                Service("cart", Release("1.8.2", _failing(182)), replicas=2, path="/cart"),
+                Service("payments", Release("2.3.1", _failing(968)), replicas=2, path="/charge"),
+                Service("cart", Release("1.8.2", _failing(968)), replicas=2, path="/cart"),
                 CATALOG,
             ),
             bad_s=130,
             after_s=120,
+            ahead_s=780,
         ),
     )
 }

@@ -179,7 +179,9 @@ class Teller:
         mark = "[bold green]whole[/]" if whole else "[bold red]BROKEN[/]"
         self.say(f"{mark}   {escape(said)}")
 
-    def closing(self, name: str, good: bool, seconds: float, others: Sequence[str]) -> None:
+    def closing(
+        self, name: str, about: About, good: bool, seconds: float, others: Sequence[str]
+    ) -> None:
         """How it went, and what to try next."""
         word = "[bold green]as expected[/]" if good else "[bold red]NOT as expected[/]"
         self.console.print()
@@ -190,8 +192,9 @@ class Teller:
         table = Table(box=None, pad_edge=False, show_header=False)
         for other in others:
             table.add_row(f"mcp-devops demo --scenario {other}", "another incident")
-        table.add_row(f"mcp-devops demo --scenario {name} --deny", "the person says no")
-        table.add_row(f"mcp-devops demo --scenario {name} --ask", "you are the person")
+        if about.expect.action == Action.ROLL_BACK.value:
+            table.add_row(f"mcp-devops demo --scenario {name} --deny", "the person says no")
+            table.add_row(f"mcp-devops demo --scenario {name} --ask", "you are the person")
         table.add_row(
             f"claude mcp add incident -- mcp-devops serve --scenario {name}",
             "Claude Code is the agent",

@@ -333,9 +333,9 @@ async def test_a_watch_tells_of_a_rollout_from_its_start_to_its_end(
                     return
 
     listener = asyncio.create_task(listen())
-    # Changes are made until one is heard: the watch begins at a moment nobody can see.
+    # Templates are changed until one is heard: the watch begins at a moment nobody can see.
     number = 0
-    while not told:
+    while not any("new pod template" in line for line in told):
         number += 1
         await deploy(admin, workload, env=[{"name": "VERSION", "value": f"v{number + 1}"}])
         await asyncio.wait([listener], timeout=0.5)

@@ -38,6 +38,10 @@ SCALING_REASONS = frozenset(
 """Event reasons that tell of a change of capacity that no rollout made."""
 
 
+ONSET_SLACK_S = 300
+"""Seconds before a deployment in which a neighbour's outage may still share its cause (seed)."""
+
+
 async def rollout_health(
     cluster: Cluster,
     workload: Workload,
@@ -222,16 +226,23 @@ def _is_scaling(event: Json, workload: Workload) -> bool:
 
 
 async def neighbours(
-    cluster: Cluster, workload: Workload, now: datetime, recent_s: float = 3600
+    cluster: Cluster,
+    workload: Workload,
+    now: datetime,
+    since: datetime,
+    recent_s: float = 3600,
 ) -> tuple[list[Neighbour], list[Missing]]:
-    """Other workloads of the namespace: whether they rolled out lately, and whether pods fail.
+    """Other workloads of the namespace: whether they rolled out lately, and whether they broke.
 
-    Their request rates are left open: only metrics know them.
+    A neighbour is sick if it became unavailable at about the time of the judged deployment. One
+    that was broken long before says nothing about a common cause. Their request rates are left
+    open: only metrics know them.
 
     Args:
         cluster: Where.
         workload: The one under judgement; left out.
         now: The moment.
+        since: When the judged deployment began.
         recent_s: Seconds within which a rollout is recent.
 
     Raises:
@@ -261,7 +272,8 @@ async def neighbours(
             deployed_recently=(line.kind.value, line.name) in fresh,
             baseline_error_rate=None,
             after_error_rate=None,
-            sick=line.failing > 0 or (line.desired > 0 and line.available == 0),
+            sick=line.unavailable_since is not None
+            and line.unavailable_since >= since - timedelta(seconds=ONSET_SLACK_S),
         )
         for line in lines
         if (line.kind, line.name) != (workload.kind, workload.name)

@@ -39,7 +39,7 @@ from mcp_devops.integrations.kubernetes.revisions import (
     template_hash,
     template_of,
 )
-from mcp_devops.integrations.kubernetes.rollouts import AUTOSCALERS, find_revision
+from mcp_devops.integrations.kubernetes.rollouts import AUTOSCALERS, find_revision, undone_by
 from mcp_devops.integrations.kubernetes.settling import (
     Settled,
     wait_until_settled,
@@ -213,6 +213,8 @@ def _about_target(sight: Sight, back: Json, bad: Collection[str]) -> list[str]:
     found = []
     if template_hash(back) in bad:
         found.append(f"Revision {number_of(back)} was judged bad before.")
+    if flip := undone_by(sight.live, back):
+        found.append(flip)
     if LAST_APPLIED in annotations_of(sight.workload):
         found.append("Made with kubectl apply: applying the same manifest again undoes the undo.")
     if _reads_configuration(back):

@@ -108,6 +108,23 @@ def warnings_of(workload: Json, kind: WorkloadKind, manager: str | None) -> list
     return found
 
 
+def undone_by(live: Json | None, back: Json | None) -> str | None:
+    """A warning where the revision to return to is the one that an earlier undo replaced.
+
+    It is younger than the live one then: undoing twice brings the bad version back
+    (kubernetes.md 5).
+    """
+    if live is None or back is None:
+        return None
+    made = [str(metadata_of(h).get("creationTimestamp", "")) for h in (live, back)]
+    if made[1] <= made[0]:
+        return None
+    return (
+        f"Revision {number_of(live)} was brought back over revision {number_of(back)}: returning to"
+        f" {number_of(back)} undoes that undo. Name another to_revision if it was bad."
+    )
+
+
 class RevisionLine(Record):
     """One revision."""
 
@@ -244,6 +261,7 @@ async def _answer(cluster: Cluster, seen: Snapshot, args: RolloutInput) -> Rollo
     detailed = args.response_format is ResponseFormat.DETAILED
     shown = found if detailed else found[:SHOWN_DIFFERENCES]
     status = rollout_status(workload, scene.kind)
+    flip = undone_by(live, back)
     began = rollout_began(scene)
     lines = [_line(scene, h, h is live, detailed) for h in holders[: args.limit]]
     number = number_of(live) if live else None
@@ -265,9 +283,12 @@ async def _answer(cluster: Cluster, seen: Snapshot, args: RolloutInput) -> Rollo
         else None,
         differences=shown,
         more_differences=len(found) - len(shown),
-        warnings=tuple(warnings_of(workload, scene.kind, change.managed_by if change else None)),
+        warnings=(
+            *warnings_of(workload, scene.kind, change.managed_by if change else None),
+            *([flip] if flip else []),
+        ),
         missing=seen.missing,
-        next=_next(status, number, back),
+        next=_next(status, number, None if flip else back),
     )
 
 
@@ -293,7 +314,7 @@ def _next(status: RolloutStatus, live: int | None, back: Json | None) -> str:
     if live is None:
         return "Ask again in a few seconds: the controller has not recorded the newest template."
     if back is None:
-        return "kubernetes_describe_pods for its pods; there is no other revision to return to."
+        return "kubernetes_describe_pods for its pods; there is no older revision to return to."
     return (
         "kubernetes_describe_pods for its pods; if this revision is to blame,"
         f" kubernetes_roll_back with from_revision={live} restores revision {number_of(back)}."

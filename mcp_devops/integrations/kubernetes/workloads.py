@@ -25,11 +25,12 @@ from mcp_devops.integrations.kubernetes.revisions import (
     is_paused,
     labels_of,
     metadata_of,
+    moment,
 )
 from mcp_devops.integrations.kubernetes.together import missing, together
 from mcp_devops.integrations.kubernetes.trouble import CAUSE_ORDER, available_of, updated_of
 from mcp_devops.model.evidence import Missing, PodCause
-from mcp_devops.model.record import Record
+from mcp_devops.model.record import Moment, Record
 from mcp_devops.model.target import WorkloadKind
 from mcp_devops.text.people import plural
 from mcp_devops.toolkit.answer import Answer
@@ -62,6 +63,8 @@ class WorkloadLine(Record):
     """Revision of a Deployment."""
     images: tuple[str, ...] = ()
     """Images of its template."""
+    unavailable_since: Moment | None = None
+    """Since when fewer pods than promised are available; null: enough are, or it is not known."""
 
     def line(self) -> str:
         """For people."""
@@ -220,7 +223,15 @@ def _line(kind: WorkloadKind, item: Json, pods: Sequence[PodState]) -> WorkloadL
         restarts=sum(p.restarts for p in pods),
         revision=int(number) if number.isdecimal() else 0,
         images=images_of(item),
+        unavailable_since=_unavailable_since(item),
     )
+
+
+def _unavailable_since(item: Json) -> datetime | None:
+    available = condition(item, "Available")
+    if available.get("status") != "False":
+        return None
+    return moment(available.get("lastTransitionTime"))
 
 
 def _trouble(kind: WorkloadKind, item: Any, failing: Sequence[PodState]) -> str:

@@ -276,6 +276,16 @@ async def test_a_number_that_an_undo_took_away_is_explained(tmp_path: Path) -> N
     assert already.value.details["already"]
 
 
+async def test_undoing_an_undo_is_warned_about(tmp_path: Path) -> None:
+    shop = shop_of()
+    async with cluster_of(shop, tmp_path) as cluster:
+        first = await plan_roll_back(cluster, shop.target, tool="t")
+        await apply_roll_back(cluster, first)
+        second = await plan_roll_back(cluster, shop.target, tool="t")
+    assert not any("undoes that undo" in w for w in first.warnings)
+    assert any("undoes that undo" in w for w in second.warnings)
+
+
 async def test_a_plan_says_what_will_change_and_masks_secrets(tmp_path: Path) -> None:
     shop = Workshop()
     shop.deploy(env=[{"name": "DB_PASSWORD", "value": "sesame-open-42"}])

@@ -281,7 +281,7 @@ async def test_facts_for_the_judging_rooms_come_from_the_same_scene(tmp_path: Pa
         health = await facts.rollout_health(cluster, target, now)
         change = await facts.describe_change(cluster, target, now)
         events, _ = await facts.scaling_events(cluster, target, now - timedelta(hours=1))
-        others, _ = await facts.neighbours(cluster, target, now)
+        others, _ = await facts.neighbours(cluster, target, now, now)
     assert health.new.log_line is not None and "panic" in health.new.log_line
     assert change.previous is not None
     assert (change.revision.number, change.previous.number) == (2, 1)
