@@ -49,13 +49,12 @@ def demo(
     if names:
         listed(console, [(name, about(name)) for name in folders()])
         return
-    chosen = list(folders()) if all_of_them else [scenario]
+    known = list(folders())
     good = True
-    for name in chosen:
+    for name in known if all_of_them else [scenario]:
+        others = [] if all_of_them else [n for n in known if n != name]
         show = Show(name, about(name), Teller(console), deny=deny, ask=ask)
-        good = (
-            asyncio.run(show.play([n for n in folders() if n != name] * (not all_of_them))) and good
-        )
+        good = asyncio.run(show.play(others)) and good
     raise typer.Exit(0 if good else 1)
 
 

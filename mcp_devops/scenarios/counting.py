@@ -1,4 +1,4 @@
-"""The arithmetic of counters and histograms as Prometheus does it, and the functions by name. Pure."""
+"""Counters and histograms, computed as Prometheus computes them; the functions by name. Pure."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from mcp_devops.scenarios.patching import BadPatch, Stale, patched
-from mcp_devops.scenarios.world import World, version_of
+from mcp_devops.scenarios.selecting import chosen
+from mcp_devops.scenarios.world import World
 
 Json = dict[str, Any]
 
@@ -155,7 +156,7 @@ async def _list(world: World, request: Request) -> Response:
         return _collection(collection, [], 1)
     if query.get("watch") in ("1", "true"):
         return StreamingResponse(_watch(world, collection, query), media_type="application/json")
-    found = [t for t in world.objects(collection) if _chosen(t, query)]
+    found = [t for t in world.objects(collection) if chosen(t, query)]
     return _collection(collection, found, world.version(collection))
 
 
@@ -177,7 +178,7 @@ async def _watch(world: World, collection: str, query: Mapping[str, str]) -> Asy
     last: Json | None = None
     while world.clock.monotonic() < ends:
         changes = world.happened.get(collection, [])
-        fresh = [c for c in changes[sent:] if c.version > version and _chosen(c.thing, query)]
+        fresh = [c for c in changes[sent:] if c.version > version and chosen(c.thing, query)]
         sent = len(changes)
         for change in fresh:
             last = None if change.kind == "DELETED" else change.thing
@@ -286,36 +287,3 @@ def _since(world: World, query: Mapping[str, str]) -> float | None:
     if "sinceTime" in query:
         return datetime.fromisoformat(query["sinceTime"]).timestamp()
     return None
-
-
-def _chosen(thing: Json, query: Mapping[str, str]) -> bool:
-    """Whether label and field selectors fit an object."""
-    labels = thing["metadata"].get("labels") or {}
-    return all(
-        _label_fits(labels, part) for part in _parts(query.get("labelSelector", ""))
-    ) and all(_field_fits(thing, part) for part in _parts(query.get("fieldSelector", "")))
-
-
-def _parts(selector: str) -> list[str]:
-    """A selector's requirements; commas inside parentheses do not part them."""
-    return [p.strip() for p in re.split(r",(?![^()]*\))", selector) if p.strip()]
-
-
-def _label_fits(labels: Mapping[str, str], part: str) -> bool:
-    if match := re.fullmatch(r"(\S+)\s+(in|notin)\s+\(([^)]*)\)", part):
-        values = [v.strip() for v in match[3].split(",")]
-        return (labels.get(match[1]) in values) == (match[2] == "in")
-    if match := re.fullmatch(r"([^=!\s]+)\s*(==?|!=)\s*(\S*)", part):
-        return (labels.get(match[1]) == match[3]) == (match[2] != "!=")
-    return (part.removeprefix("!") in labels) != part.startswith("!")
-
-
-def _field_fits(thing: Json, part: str) -> bool:
-    path, sign, wanted = re.split(r"(!=|==?)", part, maxsplit=1)
-    found: Any = thing
-    for step in path.strip().split("."):
-        found = found.get(step) if isinstance(found, Mapping) else None
-    return (str(found if found is not None else "") == wanted.strip()) == (sign != "!=")
-
-
-__all__ = ["kubernetes_app", "status", "version_of"]

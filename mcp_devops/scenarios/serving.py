@@ -79,7 +79,12 @@ async def serve_scenario(name: str, settings: ServerSettings, http: str | None) 
                 "state_dir": state,
             }
         )
-        log.warning("scenario %s: %s Journal: %s", name, about.title, state)
+        log.warning(
+            "scenario %s: %s To approve in a terminal: mcp-devops approve ID --state-dir %s",
+            name,
+            about.title,
+            state,
+        )
         if http is not None:
             from mcp_devops.server.http import serve_http
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -44,6 +46,9 @@ ACTIONS = {
 
 def console_for_people() -> Console:
     """A console on stdout, not wider than reads well."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Bars are no ASCII; a terminal without them shows question marks instead of failing.
+        sys.stdout.reconfigure(errors="replace")
     console = Console(highlight=False)
     if console.width > WIDTH:
         console.width = WIDTH
@@ -81,7 +86,7 @@ class Teller:
 
     def signals(self, found: Investigation) -> None:
         """What was collected."""
-        self.say(escape(found.headline.split("  ")[0]))
+        self.say(escape(found.headline))
         self.console.print()
         if found.arms:
             self.say(_arms(found.arms))

@@ -64,13 +64,14 @@ async def until(
 class Shop:
     """One deployment of the test service, made for one test."""
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(self, cluster: Cluster, name: str, namespace: str = NAMESPACE) -> None:
         self.cluster = cluster
         self.name = name
+        self.namespace = namespace
 
     @property
     def path(self) -> str:
-        return path_of("deployments", "apps", namespace=NAMESPACE, name=self.name)
+        return path_of("deployments", "apps", namespace=self.namespace, name=self.name)
 
     async def read(self) -> dict[str, Any]:
         """The Deployment now."""
@@ -79,7 +80,7 @@ class Shop:
     async def pods(self) -> list[dict[str, Any]]:
         """Its pods now, those being deleted too."""
         return await self.cluster.list_all(
-            path_of("pods", namespace=NAMESPACE), {"labelSelector": f"app={self.name}"}
+            path_of("pods", namespace=self.namespace), {"labelSelector": f"app={self.name}"}
         )
 
     async def set_env(self, **values: str) -> None:
@@ -128,8 +129,31 @@ class Shop:
 
 
 @asynccontextmanager
+async def fresh_namespace(cluster: Cluster) -> AsyncIterator[str]:
+    """A namespace of its own for one test, so that others' faults are no neighbours."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    await cluster.post(path_of("namespaces"), {"metadata": {"name": name}})
+
+    async def accounts() -> list[Any]:
+        return await cluster.list_all(path_of("serviceaccounts", namespace=name))
+
+    # Pods are refused until the namespace has its default account.
+    await until(accounts, bool, 30)
+    try:
+        yield name
+    finally:
+        with anyio.CancelScope(shield=True):
+            await cluster.delete(path_of("namespaces", name=name))
+
+
+@asynccontextmanager
 async def shop(
-    cluster: Cluster, prefix: str = "shop", replicas: int = 3, ready: bool = True, **env: str
+    cluster: Cluster,
+    prefix: str = "shop",
+    replicas: int = 3,
+    ready: bool = True,
+    namespace: str = NAMESPACE,
+    **env: str,
 ) -> AsyncIterator[Shop]:
     """A uniquely named copy of the checkout deployment, deleted at the end.
 
@@ -138,12 +162,13 @@ async def shop(
         prefix: Start of its name.
         replicas: Pods.
         ready: Wait until it is rolled out.
+        namespace: Where.
         env: Environment that differs from the manifest.
     """
-    made = Shop(cluster, f"{prefix}-{uuid.uuid4().hex[:6]}")
-    await cluster.post(
-        path_of("deployments", "apps", namespace=NAMESPACE), _manifest(made.name, replicas, env)
-    )
+    made = Shop(cluster, f"{prefix}-{uuid.uuid4().hex[:6]}", namespace)
+    body = _manifest(made.name, replicas, env)
+    body["metadata"]["namespace"] = namespace
+    await cluster.post(path_of("deployments", "apps", namespace=namespace), body)
     try:
         if ready:
             await made.rolled_out()

@@ -12,6 +12,7 @@ from mcp_devops.integrations.kubernetes.events import event_object, event_time
 from mcp_devops.integrations.kubernetes.paths import path_of
 from mcp_devops.integrations.kubernetes.podlogs import crash_lines
 from mcp_devops.integrations.kubernetes.podstate import PodPhase, PodState, words
+from mcp_devops.integrations.kubernetes.progress import rollout_began
 from mcp_devops.integrations.kubernetes.revisions import (
     Json,
     holder_of_pod,
@@ -134,7 +135,7 @@ async def change_of(cluster: Cluster, seen: Snapshot, bad: Sequence[str] = ()) -
             source="kubernetes",
         )
     previous = rollback_target(scene.workload, holders, bad)
-    started = started_at(scene) or scene.at
+    started = rollout_began(scene) or started_at(scene) or scene.at
     return Change(
         workload=target,
         uid=str(metadata_of(scene.workload).get("uid", "")),
