@@ -192,14 +192,20 @@ class Show:
         return len(answer.journal)
 
     async def _journal(self, state: Path, entries: int) -> bool:
-        """Check the chain as an auditor would: another process, after the server has gone."""
-        import anyio
+        """Check the chain as `audit verify` does, after the server has gone."""
+        from mcp_devops.gateway.opening import database_path
+        from mcp_devops.journal.database import open_database
+        from mcp_devops.journal.journal import Journal
+        from mcp_devops.settings import ServerSettings
+        from mcp_devops.text.secrets import Redactor
+        from mcp_devops.toolkit.clock import SystemClock
 
-        command = [sys.executable, "-m", "mcp_devops", "audit", "verify"]
-        done = await anyio.run_process([*command, "--state-dir", str(state)], check=False)
+        path = database_path(ServerSettings.load(state_dir=state))
+        async with open_database(path) as database:
+            report = await Journal(database, Redactor(()), SystemClock().now).verify()
         self.teller.stage("Journal", self.second, "mcp-devops audit verify")
-        self.teller.journal(entries, done.stdout.decode().strip(), done.returncode == 0)
-        return done.returncode == 0
+        self.teller.journal(entries, report.says, report.head or "", report.ok)
+        return report.ok
 
     async def _call(self, client: Client, tool: str, arguments: dict[str, Any], kind: type[M]) -> M:
         answer = await client.call_tool(tool, arguments)

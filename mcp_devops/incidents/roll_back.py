@@ -159,9 +159,8 @@ async def roll_back(args: RollBack, context: ToolContext[IncidentSettings]) -> R
     """Undo the judged rollout of an incident, after approval, and verify that it helped.
 
     Restores the whole pod template of the previous good revision; refuses if the workload moved
-    since it was judged. Dry run first. A person approves (dialog, or `mcp-devops approve ID`), or
-    the policy does. Watches until healthy and the error rate is down, or says not recovered.
-    Repeating the call does nothing twice: it tells the outcome.
+    since it was judged. A person approves (dialog, or `mcp-devops approve ID`), or the policy
+    does. Watches until healthy, or says not recovered. Repeating the call does nothing twice.
     """
     store = await context.services.get(IncidentStore)
     stored = await store.get(args.incident_id)

@@ -178,11 +178,12 @@ class Teller:
             )
         self.say(table)
 
-    def journal(self, entries: int, said: str, whole: bool) -> None:
+    def journal(self, entries: int, said: str, head: str, whole: bool) -> None:
         """What `audit verify` found."""
         self.say(f"{entries} entries about this incident, each with the hash of the one before")
         mark = "[bold green]whole[/]" if whole else "[bold red]BROKEN[/]"
         self.say(f"{mark}   {escape(said)}")
+        self.say(f"[dim]head {escape(head)}[/]")
 
     def closing(
         self, name: str, about: About, good: bool, seconds: float, others: Sequence[str]

@@ -49,8 +49,9 @@ def _undescribed(schema: Any) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     kept = {k: schema[k] for k in ("type", "anyOf", "format") if k in schema}
-    if "items" in schema:
-        kept["items"] = {"type": schema["items"].get("type", "object")}
+    inner = schema.get("items", {}).get("type", "object")
+    if "items" in schema and inner != "object":
+        kept["items"] = {"type": inner}
     return kept
 
 

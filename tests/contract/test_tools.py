@@ -18,7 +18,9 @@ from mcp_devops.toolkit.spec import AnyTool
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TOOLS = {spec.name: spec for integration in discover() for spec in integration.tools}
 LEANEST_PEER_BYTES = 20_028
-"""Bytes of the leanest peer's tools/list as measured: seven tools. Ours, all of them, stay below."""
+"""Bytes of the leanest peer's tools/list as measured (it has seven tools): the default's budget."""
+WITH_CHANGES_BYTES = 26_000
+"""Budget of the whole list, which an operator asks for with --allow-writes."""
 MOST_TOOLS = 20
 
 
@@ -30,9 +32,17 @@ def test_there_are_at_most_twenty_tools() -> None:
     assert len(TOOLS) <= MOST_TOOLS
 
 
-def test_the_whole_list_is_leaner_than_the_leanest_peers() -> None:
-    size = len(json.dumps([wire(s) for s in TOOLS.values()], separators=(",", ":")))
-    assert size <= LEANEST_PEER_BYTES, f"{size} bytes"
+def listed_bytes(specs: list[AnyTool]) -> int:
+    return len(json.dumps([wire(s) for s in specs], separators=(",", ":")))
+
+
+def test_the_default_list_is_leaner_than_the_leanest_peers() -> None:
+    default = [s for s in TOOLS.values() if s.risk is Risk.READ]
+    assert listed_bytes(default) <= LEANEST_PEER_BYTES
+
+
+def test_the_list_with_changes_stays_in_its_budget() -> None:
+    assert listed_bytes(list(TOOLS.values())) <= WITH_CHANGES_BYTES
 
 
 @pytest.mark.parametrize("name", sorted(TOOLS))
