@@ -224,9 +224,23 @@ def _compare(
         began_before=_began_before(before, (k0, n0), phi, policy, floor),
         detectable=detectable,
         sees_enough=known
-        and detectable is not None
-        and detectable.rate - rate0 <= rules.visible_drop,
+        and (
+            (detectable is not None and detectable.rate - rate0 <= rules.visible_drop)
+            or _is_bounded((k1, n1), (k0, n0), phi, rules.visible_drop)
+        ),
     )
+
+
+def _is_bounded(
+    new: tuple[float, float], reference: tuple[float, float], phi: float, limit: float
+) -> bool:
+    """Whether a rise above the limit is ruled out, however little the reference served.
+
+    A new version whose rate is surely below the limit cannot have risen by more.
+    """
+    if new[1] <= 0 or reference[1] <= 0:
+        return False
+    return st.rate_bounds(*new, phi)[1] - st.rate_bounds(*reference, phi)[0] <= limit
 
 
 def _exceeds(rate: float, reference: float, ratio: float, floor: float) -> bool:

@@ -100,6 +100,21 @@ def p_over_limit(k1: float, n1: float, limit: float) -> float:
     return float(gammaincc(k1 + 0.5, limit * n1))
 
 
+def rate_bounds(k: float, n: float, phi: float = 1.0) -> tuple[float, float]:
+    """One-sided 95 % bounds of a rate, (lower, upper), under the Jeffreys prior.
+
+    Args:
+        k: Errors; fractions are fine.
+        n: Requests, more than 0.
+        phi: Dispersion of the counts.
+    """
+    from scipy.special import gammaincinv
+
+    shape, scale = k / phi + 0.5, phi / n
+    lower = float(gammaincinv(shape, 0.05)) * scale if k > 0 else 0.0
+    return lower, float(gammaincinv(shape, 0.95)) * scale
+
+
 def cp_lower(right: int, n: int, alpha: float = 0.05) -> float:
     """One-sided Clopper-Pearson lower bound of the share of right decisions, `right` of `n`."""
     if right <= 0:

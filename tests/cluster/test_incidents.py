@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.skipif(not AVAILABLE, reason=WHY_
 WINDOWS: dict[str, Any] = {"baseline_minutes": 1, "buffer_minutes": 0, "step_s": 10}
 """Short enough for a deployment that is a minute old."""
 YES = t.ElicitResult(action="accept", content={"approve": True})
-BASELINE_S = 62
+BASELINE_S = 80
 """Seconds of healthy traffic before a bad rollout: what the short baseline needs."""
 
 
@@ -218,7 +218,8 @@ async def test_pods_that_cannot_live_are_rolled_back_without_waiting_for_metrics
         found = await duty.data("incident_investigate", workload=made.name, **WINDOWS)
         done = await duty.data("incident_roll_back", incident_id=verdict["incident_id"])
     assert found["rollout"]["cause"] in (CAUSES[fault], "crash_loop")
-    assert found["rollout"]["new"]["log_line"]
+    if fault != "out of memory":  # the kernel leaves no last words
+        assert found["rollout"]["new"]["log_line"]
     assert done["status"] == "recovered", done["headline"]
 
 
@@ -296,7 +297,8 @@ async def test_the_read_only_role_is_enough_to_look_and_not_to_act(tmp_path: Pat
         found = await duty.data("incident_investigate", workload=made.name, **WINDOWS)
         refused = await duty.call("kubernetes_roll_back", workload=made.name, from_revision=1)
     assert found["revision"] == 1
-    assert not any(m["source"] == "kubernetes" for m in found.get("missing", []))
+    gaps = {m["what"] for m in found.get("missing", []) if m["source"] == "kubernetes"}
+    assert gaps <= {"node events"}, "a Role of one namespace cannot see nodes"
     assert refused.is_error
 
 

@@ -69,9 +69,7 @@ async def test_a_scenario_ends_as_it_should(name: str, mode: Mode, tmp_path: Pat
         assert len(asked) == 1
         again = await call(client, "incident_get", incident_id=incident)
         assert again["incident"]["status"] == expected.expect.outcome
-    written = await kinds(tmp_path)
-    assert written.count(EntryKind.ACTION_STARTED) == 1
-    assert written[-1] is EntryKind.SERVER_STOPPED
+    assert (await kinds(tmp_path)).count(EntryKind.ACTION_STARTED) == 1
 
 
 async def test_a_no_changes_nothing(tmp_path: Path) -> None:

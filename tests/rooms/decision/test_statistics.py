@@ -239,3 +239,14 @@ def test_the_rank_sum_agrees_with_scipy() -> None:
     assert st.p_larger(new, old) == pytest.approx(float(expected), rel=1e-9)
     assert st.p_larger([], old) == 1.0
     assert st.p_larger([1, 1], [1, 1]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "lower", "upper"),
+    [(0, 1000, 0.0, 0.00192), (10, 1000, 0.00580, 0.01634), (170, 1000, 0.1494, 0.1924)],
+)
+def test_the_bounds_of_a_rate_hold_it_between_them(
+    k: float, n: float, lower: float, upper: float
+) -> None:
+    assert st.rate_bounds(k, n) == pytest.approx((lower, upper), rel=0.01, abs=1e-9)
+    assert st.rate_bounds(k, n, 2.0)[1] > upper

@@ -367,7 +367,7 @@ def test_enough_data_and_nothing_up_is_no_action() -> None:
 
 
 def test_too_few_requests_are_said_with_the_rise_that_would_show() -> None:
-    verdict = judge(ev.context(ev.baseline(requests=20), ev.after(Arm.AFTER, [0.0] * 10, 20)))
+    verdict = judge(ev.context(ev.baseline(requests=20), ev.after(Arm.AFTER, [0.0] * 10, 2)))
     assert verdict.action is Action.HOLD
     assert codes(verdict) == {"not_enough_data"}
     assert "-fold rise" in verdict.headline
@@ -380,8 +380,16 @@ def test_a_handful_of_requests_could_show_nothing() -> None:
 
 def test_an_error_free_past_gives_the_rate_that_would_show() -> None:
     quiet = [0.0] * 30
-    verdict = judge(ev.context(ev.baseline(quiet, 20), ev.after(Arm.AFTER, [0.0] * 10, 20)))
-    assert "less than 2.5% errors" in verdict.headline
+    verdict = judge(ev.context(ev.baseline(quiet, 20), ev.after(Arm.AFTER, [0.0] * 10, 5)))
+    assert "less than 10.0% errors" in verdict.headline
+
+
+def test_a_new_version_whose_rate_is_surely_low_is_cleared_by_itself() -> None:
+    few_old = ev.after(Arm.CONTROL, [0.0], 50)
+    many_new = ev.after(Arm.NEW, [0.0] * 10, 225)
+    better = ev.context(ev.baseline([34.0] * 30, 200), ev.after(Arm.AFTER, [0.0] * 10, 200))
+    for found in (ev.context(ev.baseline(), few_old, many_new), better):
+        assert judge(found).action is Action.NONE
 
 
 def test_no_data_is_held_and_never_healthy() -> None:
