@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mcp_devops.errors import InvalidArguments, NotFound
+from mcp_devops.errors import DevOpsError, InvalidArguments, NotFound
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.reply import DETAILED_CHARS
 from mcp_devops.journal.entry import EntryKind
@@ -14,8 +15,12 @@ from mcp_devops.toolkit.context import Caller
 from mcp_devops.toolkit.prompt import PromptSpec
 from mcp_devops.toolkit.resource import ResourceItem, ResourceSpec
 
+log = logging.getLogger(__name__)
+
 COMPLETION_LIMIT = 100
 """Values a completion may carry, by the protocol."""
+LISTING_DEADLINE_S = 10.0
+"""Seconds one family may take to say what exists."""
 COMPLETION_DEADLINE_S = 3.0
 """A person is typing: later than that the suggestion is of no use."""
 
@@ -45,14 +50,31 @@ def find_resource(gateway: Gateway, uri: str) -> tuple[ResourceSpec, dict[str, s
 
 
 async def list_resources(gateway: Gateway) -> list[tuple[ResourceSpec, ResourceItem]]:
-    """Every concrete resource that exists now, families expanded."""
-    found: list[tuple[ResourceSpec, ResourceItem]] = []
-    for spec in gateway.catalog.resources:
-        if not spec.is_template:
-            found.append((spec, ResourceItem(spec.uri, spec.name, spec.description)))
-        elif spec.list is not None:
-            found += [(spec, item) for item in await spec.list(gateway.services)]
-    return found
+    """Every concrete resource that exists now, families expanded, all families at once.
+
+    A family whose system does not answer is left out, and logged: the others are still there.
+    """
+    families = [_listed(gateway, spec) for spec in gateway.catalog.resources]
+    return [
+        (spec, item)
+        for spec, items in zip(
+            gateway.catalog.resources, await asyncio.gather(*families), strict=True
+        )
+        for item in items
+    ]
+
+
+async def _listed(gateway: Gateway, spec: ResourceSpec) -> Sequence[ResourceItem]:
+    if not spec.is_template:
+        return [ResourceItem(spec.uri, spec.name, spec.description)]
+    if spec.list is None:
+        return []
+    try:
+        async with asyncio.timeout(LISTING_DEADLINE_S):
+            return await spec.list(gateway.services)
+    except (DevOpsError, TimeoutError) as problem:
+        log.warning("the %s resources cannot be listed: %s", spec.name, problem)
+        return []
 
 
 async def read_resource(gateway: Gateway, uri: str, caller: Caller) -> ResourceText:

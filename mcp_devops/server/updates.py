@@ -21,6 +21,7 @@ from mcp.server.subscriptions import (
 from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.reading import find_resource
+from mcp_devops.incidents.store import IncidentStore
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Updates:
         self._legacy: dict[str, set[Any]] = {}
         self._wanted: Counter[str] = Counter()
         self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._telling: set[asyncio.Future[None]] = set()
 
     async def changed(self, uri: str) -> None:
         """Tell every subscriber of this address."""
@@ -123,18 +125,26 @@ class Updates:
                 log.warning("watch of %s broke: %s", uri, problem)
             await asyncio.sleep(RETRY_S)
 
+    def _opened(self) -> None:
+        task = asyncio.ensure_future(self.list_changed())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
     def close_streams(self) -> None:
         """Let every open stream end with its final frame."""
         self._listen.close()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Stop all watches at the end."""
+        """Tell of incidents that open; stop all watches at the end."""
+        store = await self._gateway.services.get(IncidentStore)
+        store.on_opened.append(self._opened)
         try:
             yield
         finally:
+            store.on_opened.remove(self._opened)
             self.close_streams()
-            tasks = list(self._watchers.values())
+            tasks = [*self._watchers.values(), *self._telling]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

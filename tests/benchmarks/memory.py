@@ -17,7 +17,7 @@ from tests.benchmarks.measure import (
 
 REPETITIONS = 5
 SCENARIO = "crash-loop"
-WORKLOAD = {"namespace": "shop", "workload": "checkout"}
+WORKLOAD = {"namespace": "shop", "workload": "cart"}
 
 
 def run() -> Iterator[Result]:

@@ -8,6 +8,8 @@ from mcp import MCPError
 from mcp import types as t
 
 from mcp_devops.errors import UpstreamUnavailable
+from mcp_devops.incidents.store import IncidentStore
+from mcp_devops.model.target import Workload
 from tests.rooms.server.conftest import World
 from tests.support.toy import SECRET
 
@@ -198,6 +200,19 @@ async def test_a_subscriber_hears_of_a_change_while_subscribed(world: World) -> 
                 break
 
 
+@pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
+async def test_a_client_hears_that_an_incident_was_opened(world: World) -> None:
+    if world.mode == "legacy":
+        pytest.skip("older clients are told on the streams of what they subscribed to")
+    async with world.connected() as client, client.listen(resources_list_changed=True) as stream:
+        store = await world.gateway.services.get(IncidentStore)
+        await store.open(Workload(namespace="house", name="hall"), "test")
+        async with asyncio.timeout(10):
+            async for event in stream:
+                assert type(event).__name__ == "ResourcesListChanged"
+                break
+
+
 async def _change(world: World) -> None:
     """Move the lamp once somebody watches it."""
     async with asyncio.timeout(10):
@@ -207,14 +222,17 @@ async def _change(world: World) -> None:
         event.set()  # type: ignore[attr-defined]  # an asyncio.Event
 
 
-async def test_an_upstream_failure_of_a_listing_is_an_error_with_our_text(world: World) -> None:
+async def test_a_family_that_cannot_be_listed_does_not_take_the_others_with_it(
+    world: World,
+) -> None:
+    class Dark(dict[str, int]):
+        def __iter__(self) -> Any:
+            raise UpstreamUnavailable("The house is dark.", fix="Wait.")
+
     async with world.connected() as client:
-
-        class Dark(dict[str, int]):
-            def __iter__(self) -> Any:
-                raise UpstreamUnavailable("The house is dark.", fix="Wait.")
-
         world.house.lamps = Dark(hall=1)
+        listed = (await client.list_resources()).resources
         with pytest.raises(MCPError) as raised:
-            await client.list_resources()
-    assert "The house is dark." in str(raised.value)
+            await client.read_resource("lamp://hall/../x")
+    assert [str(r.uri) for r in listed] == ["house://rules"]
+    assert raised.value.code == t.INVALID_PARAMS
