@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from mcp_devops.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from mcp_devops.toolkit.clock import Clock
 
 
 def configure_logging(level: str) -> None:
@@ -107,13 +112,37 @@ def serve(
     )
     configure_logging(settings.log_level)
     if scenario is not None:
-        from mcp_devops.scenarios.serving import serve_scenario
+        run_and_exit(_serve_scenario(scenario, settings, http))
+    run_and_exit(_serve(settings, http))
 
-        raise typer.Exit(asyncio.run(serve_scenario(scenario, settings, http)))
+
+def run_and_exit(work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run to the end and exit with the code it gives.
+
+    After a signal a thread may still wait for standard input; everything else is closed by then,
+    so the process ends without it.
+    """
+    runner = asyncio.Runner()
+    code = runner.run(work)
+    if code > 128:
+        logging.shutdown()
+        os._exit(code)
+    runner.close()
+    raise typer.Exit(code)
+
+
+async def _serve(settings: ServerSettings, http: str | None, clock: Clock | None = None) -> int:
     if http is not None:
         from mcp_devops.server.http import serve_http
 
-        raise typer.Exit(asyncio.run(serve_http(settings, http)))
+        return await serve_http(settings, http, clock)
     from mcp_devops.server.stdio import serve_stdio
 
-    raise typer.Exit(asyncio.run(serve_stdio(settings)))
+    return await serve_stdio(settings, clock)
+
+
+async def _serve_scenario(name: str, settings: ServerSettings, http: str | None) -> int:
+    from mcp_devops.scenarios.serving import prepared
+
+    async with prepared(name, settings) as (played, clock):
+        return await _serve(played, http, clock)

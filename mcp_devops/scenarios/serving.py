@@ -19,7 +19,7 @@ from mcp_devops.scenarios.replay_kubernetes import kubernetes_app
 from mcp_devops.scenarios.replay_prometheus import prometheus_app
 from mcp_devops.scenarios.world import World
 from mcp_devops.settings import CONFIG_VARIABLE, ENV_PREFIX, ServerSettings
-from mcp_devops.toolkit.clock import SystemClock
+from mcp_devops.toolkit.clock import Clock, SystemClock
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,11 @@ async def replayed(name: str) -> AsyncIterator[tuple[World, str, str, str]]:
         yield world, cluster, token, metrics
 
 
-async def serve_scenario(name: str, settings: ServerSettings, http: str | None) -> int:
-    """Serve MCP over a recorded incident, until the client closes or a signal comes.
+@asynccontextmanager
+async def prepared(
+    name: str, settings: ServerSettings
+) -> AsyncIterator[tuple[ServerSettings, Clock]]:
+    """Play a recording, and give the settings and the clock of a server over it.
 
     Changes are allowed in the scenario's namespace unless the settings name others; they are still
     asked for. The journal goes to `state_dir`, or to a temporary directory.
@@ -58,40 +61,25 @@ async def serve_scenario(name: str, settings: ServerSettings, http: str | None) 
     Args:
         name: The scenario.
         settings: The server's settings.
-        http: HOST:PORT to serve HTTP at; None: standard input and output.
-
-    Returns:
-        The exit code.
 
     Raises:
         NotFound: There is no such scenario; the names are told.
     """
-    async with AsyncExitStack() as stack:
-        world, cluster, token, metrics = await stack.enter_async_context(replayed(name))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcp-devops-")))
-        about = world.scenario.about
-        connect(os.environ, folder, about, cluster, token, metrics)
-        state = settings.state_dir or folder / "state"
-        played = settings.model_copy(
-            update={
-                "allow_writes": settings.allow_writes or (about.namespace,),
-                "toolsets": settings.toolsets or TOOLSETS,
-                "state_dir": state,
-            }
-        )
-        log.warning(
-            "scenario %s: %s To approve in a terminal: mcp-devops approve ID --state-dir %s",
-            name,
-            about.title,
-            state,
-        )
-        if http is not None:
-            from mcp_devops.server.http import serve_http
-
-            return await serve_http(played, http, world.clock)
-        from mcp_devops.server.stdio import serve_stdio
-
-        return await serve_stdio(played, world.clock)
+    async with replayed(name) as (world, cluster, token, metrics):
+        with tempfile.TemporaryDirectory(prefix="mcp-devops-") as made:
+            folder = Path(made)
+            about = world.scenario.about
+            connect(os.environ, folder, about, cluster, token, metrics)
+            state = settings.state_dir or folder / "state"
+            played = settings.model_copy(
+                update={
+                    "allow_writes": settings.allow_writes or (about.namespace,),
+                    "toolsets": settings.toolsets or TOOLSETS,
+                    "state_dir": state,
+                }
+            )
+            log.warning("scenario %s: %s Journal: %s", name, about.title, state)
+            yield played, world.clock
 
 
 def connect(

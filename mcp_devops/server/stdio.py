@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
-import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -28,7 +26,9 @@ async def serve_stdio(settings: ServerSettings, clock: Clock | None = None) -> i
     and 1 point elsewhere, and plug-ins get an empty input of their own.
 
     Returns:
-        The exit code: 0 after the client closed, 128 + n after signal n.
+        The exit code: 0 after the client closed, 128 + n after signal n. After a signal the task
+        that reads standard input is left behind, since nothing can wake its thread: end the
+        process without waiting for it (`run_and_exit` in the command line does).
     """
     loop = asyncio.get_running_loop()
     told: asyncio.Future[int] = loop.create_future()
@@ -58,9 +58,5 @@ async def serve_stdio(settings: ServerSettings, clock: Clock | None = None) -> i
         if speaking.done():
             speaking.result()
             return 0
-        code = 128 + told.result()
         log.warning("stopping on signal %d", told.result())
-        await stack.aclose()
-    # The thread that reads standard input cannot be woken; everything else is closed by now.
-    sys.stderr.flush()
-    os._exit(code)
+        return 128 + told.result()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
 from mcp_devops.model.record import Record
 
 TOLD = frozenset(
@@ -34,7 +37,14 @@ def output_schema(model: type[Record]) -> dict[str, Any]:
 
     Every answer conforms to it; the whole nested form would cost more bytes than all inputs.
     """
-    raw = model.model_json_schema(mode="serialization")
+
+    class TopOnly(GenerateJsonSchema):
+        """Does not descend: the nested form takes 50 ms of every start, and none of it is told."""
+
+        def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+            return super().model_schema(schema) if schema["cls"] is model else {"type": "object"}
+
+    raw = model.model_json_schema(mode="serialization", schema_generator=TopOnly)
     schema = _inline(raw, raw.get("$defs", {}), depth=1)
     properties = {k: _undescribed(v) for k, v in schema.get("properties", {}).items()}
     return {

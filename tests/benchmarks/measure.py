@@ -210,8 +210,9 @@ def ours(state_dir: Path, *arguments: str, **more: str) -> tuple[list[str], dict
 
 
 def _quiet(variables: dict[str, str]) -> dict[str, str]:
-    """Without the tests' warnings-are-errors."""
-    return {k: v for k, v in variables.items() if k != "PYTHONWARNINGS"}
+    """As a user runs it: no warnings-are-errors, and byte code is kept after the first start."""
+    without = ("PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE")
+    return {k: v for k, v in variables.items() if k not in without}
 
 
 def wire_bytes(result: Mapping[str, Any]) -> int:
