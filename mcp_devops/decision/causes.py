@@ -47,10 +47,13 @@ def name(ranked: tuple[CauseProbability, ...], policy: Policy) -> Cause:
 
 
 def points_upstream(facts: Facts) -> bool:
-    """Whether the trouble is shared: old and new alike, several services, or total silence."""
+    """Whether the trouble is shared: old and new alike, several services, or total silence.
+
+    Others' trouble alone says nothing about a service that shows none itself.
+    """
     return (
         facts.both_sick
-        or facts.several_sick
+        or (facts.several_sick and has_symptoms(facts))
         or facts.pods.shared
         or any(s.who is Quiet.BOTH for s in facts.silent)
     )
@@ -61,16 +64,20 @@ def sees_enough(facts: Facts) -> bool:
     return any(c.sees_enough for c in facts.judged)
 
 
-def is_degraded(facts: Facts) -> bool:
-    """Whether anything is wrong, whoever did it: then "no action" is not an answer."""
+def has_symptoms(facts: Facts) -> bool:
+    """Whether this service itself shows trouble, whoever causes it."""
     return (
         facts.errors_up
         or facts.latency_up
         or facts.pods.troubled
-        or points_upstream(facts)
         or bool(facts.silent)
-        or any(c.began_before for c in facts.errors)
+        or any(c.began_before or c.spiked or c.not_yet for c in facts.errors)
     )
+
+
+def is_degraded(facts: Facts) -> bool:
+    """Whether anything is wrong, whoever did it: then "no action" is not an answer."""
+    return has_symptoms(facts) or points_upstream(facts)
 
 
 def is_quiet(facts: Facts) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mcp_devops.decision import statistics as st
-from mcp_devops.decision.causes import is_degraded, sees_enough
+from mcp_devops.decision.causes import has_symptoms, is_degraded, sees_enough
 from mcp_devops.decision.facts import Facts
 from mcp_devops.decision.policy import ChangeHistory, Policy
 from mcp_devops.decision.rules.change import is_restart
@@ -109,7 +109,7 @@ def _about_the_sources(facts: Facts, weighed: Weighed, policy: Policy) -> Iterat
 
 
 def _about_others(facts: Facts) -> Iterator[Stop]:
-    if facts.several_sick:
+    if facts.several_sick and has_symptoms(facts):
         names = ", ".join(facts.sick_neighbours[:5])
         yield _stop("several_services", f"Several other services are sick at once: {names}.")
     if facts.both_sick or facts.pods.shared:

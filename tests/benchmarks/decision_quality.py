@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 
 from mcp_devops.decision import Policy, decide
 from mcp_devops.model.verdict import Action, Cause, Verdict
+from tests.benchmarks import measure
+from tests.benchmarks.measure import Result, Skipped
 from tests.support import decision_data as data
 
 Row = list[tuple[bool, Verdict]]
@@ -49,6 +52,29 @@ def line(name: str, row: Row) -> str:
 
 def share(part: int, whole: int) -> str:
     return f"{part}/{whole} ({part / whole:.3f})" if whole else "none"
+
+
+def run() -> Iterator[Result]:
+    """For `python -m tests.benchmarks`: the engine against always rolling back."""
+    if data.directory() is None:
+        yield Skipped("decision_quality", "no data: set MCP_DEVOPS_DATA")
+        return
+    files: dict[str, Row] = defaultdict(list)
+    for name, row in collect().items():
+        files[name.partition(":")[0]] += row
+    for name, row in files.items():
+        guilty = sum(right for right, _ in row)
+        acted = [right for right, v in row if v.action is Action.ROLL_BACK]
+        wrong = len(acted) - sum(acted)
+        yield measure.Row(
+            "decision_quality",
+            f"{name}: innocent deployments rolled back",
+            wrong,
+            len(row) - guilty,
+            "always rolling back",
+            "cases",
+            note=f"of {guilty} guilty ones {sum(acted)} rolled back",
+        )
 
 
 def main() -> int:

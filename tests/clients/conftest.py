@@ -16,11 +16,9 @@ from tests.clients.packages import (
     NODE_AND_CONFORMANCE,
     installed,
 )
-from tests.clients.processes import serving
+from tests.clients.processes import ROOT, SCENARIO, TOKEN, client_environment, serving
 from tests.support.process import command, environment
 
-SCENARIO = "error-spike"
-TOKEN = "client-test-token-" + "a1B2c3D4" * 3
 LISTENING = re.compile(r"running on (http://127\.0\.0\.1:\d+)")
 
 
@@ -75,9 +73,8 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _http(folder: Path, **more: str) -> AbstractContextManager[str]:
     options = ("--scenario", SCENARIO, "--http", "127.0.0.1:0", "--log-level", "INFO")
-    return serving(
-        command(*options, state_dir=folder), environment(folder, **more), ready=LISTENING
-    )
+    program = command(*options, state_dir=folder)
+    return serving(program, environment(folder, **more), ROOT, LISTENING)
 
 
 @pytest.fixture(scope="session")
@@ -85,16 +82,5 @@ def fixture_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the same app with the conformance suite's fixtures, behind authentication."""
     folder = tmp_path_factory.mktemp("fixtures")
     program = [sys.executable, "-m", "tests.support.conformance_server", str(folder)]
-    with serving(program, environment(folder), ready=re.compile(r"^(http://\S+/mcp)$")) as url:
+    with serving(program, environment(folder), ROOT, re.compile(r"^(http://\S+/mcp)$")) as url:
         yield url
-
-
-def client_environment(home: Path) -> dict[str, str]:
-    """What a client is started with: a home of its own, none of this program's settings, no key."""
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("MCP_", "CLAUDE", "ANTHROPIC_", "INCIDENT_", "npm_", "NODE_"))
-        and k not in ("KUBECONFIG", "PROMETHEUS_URL", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
-    }
-    return {**kept, "HOME": str(home), "NO_PROXY": "127.0.0.1,localhost"}

@@ -14,6 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+SCENARIO = "error-spike"
+TOKEN = "client-test-token-" + "a1B2c3D4" * 3
 START_S = 90
 STOP_S = 20
 CLIENT_S = 120
@@ -66,12 +69,13 @@ def run(
 
 @contextmanager
 def serving(
-    command: Sequence[str], environment: Mapping[str, str], ready: re.Pattern[str]
+    command: Sequence[str], environment: Mapping[str, str], cwd: Path, ready: re.Pattern[str]
 ) -> Iterator[str]:
     """Run a server until the end of the block; gives the first group of its line of readiness."""
     with subprocess.Popen(
         command,
         env=dict(environment),
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -119,3 +123,14 @@ def _end_group(process: subprocess.Popen[str]) -> None:
     """End a process that this module started, and its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def client_environment(home: Path) -> dict[str, str]:
+    """What a client is started with: a home of its own, none of this program's settings, no key."""
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MCP_", "CLAUDE", "ANTHROPIC_", "INCIDENT_", "npm_", "NODE_"))
+        and k not in ("KUBECONFIG", "PROMETHEUS_URL", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+    }
+    return {**kept, "HOME": str(home), "NO_PROXY": "127.0.0.1,localhost"}

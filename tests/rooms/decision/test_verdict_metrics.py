@@ -170,6 +170,13 @@ def test_several_sick_services_are_upstream_and_held() -> None:
     assert "dependency" in verdict.ask_next
 
 
+def test_others_trouble_does_not_hold_a_service_that_shows_none() -> None:
+    sick = [ev.neighbour(n, sick=True) for n in ("cart", "payment")]
+    verdict = judge(ev.context(ev.baseline(), ev.after(Arm.AFTER, QUIET), neighbours=sick))
+    assert verdict.action is Action.NONE
+    assert not verdict.vetoes
+
+
 def test_one_sick_neighbour_or_one_that_deployed_is_no_outage() -> None:
     sick = [ev.neighbour("cart", sick=True), ev.neighbour("payment", sick=True, deployed=True)]
     verdict = judge(ev.context(ev.baseline(), ev.after(Arm.AFTER, BAD), neighbours=sick))
