@@ -65,9 +65,13 @@ def _read_config() -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as problem:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise NotConfigured(
             f"{path} is not valid TOML: {problem}.", fix="Correct the file and start again."
+        ) from problem
+    except OSError as problem:
+        raise NotConfigured(
+            f"{path} cannot be read: {problem.strerror}.", fix="Correct its place or its rights."
         ) from problem
 
 
@@ -95,6 +99,11 @@ class OwnTable(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, environment, the table of the TOML file."""
         table = _read_config().get(cls.table, {})
+        if not isinstance(table, dict):
+            raise NotConfigured(
+                f"[{cls.table}] of the settings file is not one table.",
+                fix=f"Write its keys under one line [{cls.table}].",
+            )
         return (
             init_settings,
             EnvSettingsSource(settings_cls, env_prefix=cls.env_prefix()),
@@ -153,6 +162,15 @@ class ServerSettings(OwnTable):
     """Level of the log on stderr."""
     request_state_key: str | None = Field(None, min_length=32, repr=False)
     """Key that seals a 2026-07-28 client's pending question; the same on all replicas."""
+
+
+def unknown_tables(tables: Iterable[type[OwnTable]]) -> list[str]:
+    """Tables and loose keys of the TOML file that nobody owns: a typo that would be ignored.
+
+    Raises:
+        NotConfigured: The file cannot be read.
+    """
+    return sorted(set(_read_config()) - {table.table for table in tables})
 
 
 def unknown_variables(tables: Iterable[type[OwnTable]], environ: Mapping[str, str]) -> list[str]:

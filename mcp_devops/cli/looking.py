@@ -13,7 +13,13 @@ from mcp_devops.catalog import Catalog, Member, discover, published
 from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.opening import database_path, open_gateway
-from mcp_devops.settings import OwnTable, ServerSettings, config_file, unknown_variables
+from mcp_devops.settings import (
+    OwnTable,
+    ServerSettings,
+    config_file,
+    unknown_tables,
+    unknown_variables,
+)
 from mcp_devops.toolkit.integration import Scope
 
 DEADLINE_S = 15.0
@@ -78,6 +84,12 @@ def _environment(environ: Mapping[str, str]) -> list[Line]:
     try:
         path = config_file()
         lines.append(Line("ok" if path else "note", "config", str(path or "no mcp-devops.toml")))
+        tables = setting_tables()
+        known = f"A typo? Known tables: {', '.join(sorted(t.table for t in tables))}."
+        lines += [
+            Line("bad", "config", f"[{name}] matches no table, so it is ignored.", known)
+            for name in unknown_tables(tables)
+        ]
     except DevOpsError as problem:
         lines.append(Line("bad", "config", problem.what, problem.fix))
     lines += [

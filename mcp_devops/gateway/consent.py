@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import dataclass
 
 from mcp_devops.errors import ApprovalExpired, ApprovalRequired, PreconditionFailed
@@ -137,19 +138,26 @@ class Consent:
                 return approval
             await asyncio.sleep(TERMINAL_POLL_S)
 
+    def _command(self, approval: Approval) -> str:
+        """What to type; a directory that is not the default must be named."""
+        command = f"mcp-devops approve {approval.id}"
+        if self.settings.state_dir is not None:
+            command += f" --state-dir {shlex.quote(str(self.settings.state_dir))}"
+        return command
+
     def _required(self, approval: Approval) -> ApprovalRequired:
         if "terminal" in self.settings.approval_channels:
             fix = (
-                f"A person runs `mcp-devops approve {approval.id}` (or `deny`) in a terminal before"
+                f"A person runs `{self._command(approval)}` (or `deny`) in a terminal before"
                 f" {approval.expires_at:%H:%M:%S} UTC; then repeat this call unchanged."
             )
         else:
             fix = "No approval channel is on that this client can use; see `mcp-devops doctor`."
         return ApprovalRequired(
-            f"{approval.plan.summary} needs approval. Nothing was changed.",
+            f"{approval.plan.summary.rstrip('.')}: this needs approval. Nothing was changed.",
             fix=fix,
             approval_id=approval.id,
-            command=f"mcp-devops approve {approval.id}",
+            command=self._command(approval),
             expires_at=approval.expires_at.isoformat(),
             plan_digest=approval.digest,
             summary=approval.plan.summary,
@@ -165,7 +173,10 @@ def question_text(plan: ActionPlan, approval: Approval) -> str:
     if plan.confidence is not None:
         complete = "complete" if plan.evidence_complete else "INCOMPLETE"
         lines.append(f"Confidence {percent(plan.confidence)}; evidence {complete}.")
-    lines += [f"Changes {d.path}: {d.before} -> {d.after}" for d in plan.differences[:8]]
+    lines += [
+        f"Changes {d.path}: {d.before or '(none)'} -> {d.after or '(none)'}"
+        for d in plan.differences[:8]
+    ]
     if len(plan.differences) > 8:
         lines.append(f"... and {len(plan.differences) - 8} more differences")
     lines += [f"Note: {w}" for w in plan.warnings]

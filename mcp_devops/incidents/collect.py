@@ -44,6 +44,11 @@ SICK_RISE = 0.005
 """Rise of a neighbour's error rate that makes it sick: the floor of decision.md section 2."""
 
 
+AROUND_S = 900
+"""Seconds before the deployment in which others' rollouts and scaling may matter: the age within
+which a deployment is suspected at all (users' rule A4)."""
+
+
 @dataclass
 class Question:
     """What to collect, and how.
@@ -125,11 +130,13 @@ async def collect(
     others: list[Neighbour] = []
     if started is not None:
         await progress(2, 5, "comparing metrics before and after; looking at neighbours")
-        since = started - timedelta(minutes=15)
+        since = started - timedelta(seconds=AROUND_S)
+        now = clock.now()
+        recent_s = (now - since).total_seconds()
         comparison, scaling, others = await asyncio.gather(
             _requests(gaps, services, question, change, started),
             gaps.listed("scaling events", scaling_events(cluster, target, since)),
-            gaps.listed("other workloads", neighbours(cluster, target, clock.now(), started)),
+            gaps.listed("other workloads", neighbours(cluster, target, now, started, recent_s)),
         )
     await progress(4, 5, "weighing neighbours")
     around = await _neighbours(gaps, services, question, comparison, others)

@@ -115,7 +115,10 @@ class Investigation(Answer):
     def text(self) -> str:
         """What was seen, a line a fact."""
         lines = [self.headline]
-        lines.extend(f"  changed {d.path}: {d.before} -> {d.after}" for d in self.differences)
+        lines.extend(
+            f"  changed {d.path}: {d.before or '(none)'} -> {d.after or '(none)'}"
+            for d in self.differences
+        )
         if self.managed_by:
             lines.append(f"  managed by {self.managed_by}")
         if self.rollout:

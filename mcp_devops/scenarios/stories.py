@@ -61,8 +61,8 @@ class Story:
         warm_up_s: Seconds of traffic before the rollout.
         bad_s: Seconds between the rollout and the look.
         after_s: Seconds recorded after the rollback.
-        ahead_s: Seconds that the neighbours run before the judged service is deployed, so that
-            they do not count as deployed lately themselves.
+        ahead_s: Seconds that the neighbours run before the judged service is deployed: their own
+            deployment then lies more than 15 minutes before its rollout.
     """
 
     name: str

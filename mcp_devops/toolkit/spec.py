@@ -67,7 +67,7 @@ class ToolSpec(Generic[In, Out, C]):
     deadline_s: float | None = None
 
     def __post_init__(self) -> None:
-        match = NAME.match(self.name)
+        match = NAME.fullmatch(self.name)
         if not match or not any(
             match[2] == verb or match[2].startswith(f"{verb}_") for verb in VERBS
         ):

@@ -58,7 +58,7 @@ async def _on_the_cluster() -> list[Result]:
 
 async def _failing_pod(made: Shop) -> str:
     pods = await made.pods()
-    restarts = {
+    restarts: dict[str, int] = {
         p["metadata"]["name"]: sum(
             c.get("restartCount", 0) for c in p["status"].get("containerStatuses", ())
         )

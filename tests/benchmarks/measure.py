@@ -72,7 +72,7 @@ def interleaved(
     """Run every way once a round, so that a busy minute of the machine hits all of them."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repetitions):
-        names = list(ways) if turn % 2 == 0 else list(reversed(ways))
+        names = sorted(ways, reverse=turn % 2 == 1)
         for name in names:
             found[name].append(ways[name]())
     return found

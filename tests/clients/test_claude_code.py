@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +67,7 @@ class Claude:
         return str(last["result"])
 
     def with_server(self, *options: str) -> Sequence[str | Path]:
-        """Options that give it our `.mcp.json`, its server playing a recording, and nothing else."""
+        """Options that give it our `.mcp.json`, with a server that plays a recording."""
         entry = json.loads((CONFIG / ".mcp.json").read_text("utf-8"))["mcpServers"]["incident"]
         first, *rest = self.server(*options)
         more = {"KUBECONFIG": environment(self.state_dir)["KUBECONFIG"]}
@@ -211,7 +214,7 @@ def test_the_plugins_guard_stops_a_change_and_tells_the_model_why(
     with scripted(*triage(FROM_PLUGIN, act, say("done"))) as model:
         claude_code.play(
             model,
-            *("--plugin-dir", plugin, "--strict-mcp-config", "--setting-sources", "user"),
+            *("--plugin-dir", plugin),
             *("--allowedTools", FROM_PLUGIN.rstrip("_")),
             **variables,
         )
@@ -235,8 +238,6 @@ def test_verify_says_what_works_and_fails_where_something_is_missing(
 
 def _playing_plugin(claude_code: Claude) -> Path:
     """A copy of the plugin whose server plays a recording."""
-    import shutil
-
     copy = claude_code.project / "plugin"
     shutil.copytree(PLUGIN, copy)
     file = copy / ".claude-plugin" / "plugin.json"
@@ -251,9 +252,6 @@ def _playing_plugin(claude_code: Claude) -> Path:
 
 def _status(claude_code: Claude) -> str:
     """How the incident stands in the server's own record."""
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(claude_code.state_dir / "state.db")) as database:
         database.row_factory = sqlite3.Row
         row = database.execute("SELECT * FROM incidents").fetchone()

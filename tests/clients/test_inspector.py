@@ -37,7 +37,7 @@ class Inspector:
     def stdio(self, era: str, state_dir: Path, method: str, *options: str) -> Done:
         server = command("--scenario", SCENARIO, "--allow-writes", "shop", state_dir=state_dir)
         given = [*self.start, "--protocol-era", era, *server, "--method", method, *options]
-        return run(given, self.environment | environment(state_dir) | self._own(), self.cwd)
+        return run(given, {**environment(state_dir), **self._own()}, self.cwd)
 
     def http(self, era: str, url: str, method: str, *options: str, token: str = TOKEN) -> Done:
         header = ("--header", f"Authorization: Bearer {token}") if token else ()
@@ -57,7 +57,8 @@ def read(done: Done) -> dict[str, Any]:
     """The result on standard output."""
     assert done.code == OK, str(done)
     told: dict[str, Any] = json.loads(done.out)
-    return told.get("result", told)
+    result: dict[str, Any] = told.get("result", told)
+    return result
 
 
 def names(result: Mapping[str, Sequence[Mapping[str, Any]]], kind: str) -> set[str]:
