@@ -7,6 +7,7 @@ what a model would have been shown; it says nothing about what a model would cho
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -152,7 +153,7 @@ def _message(said: ToolUse | str) -> dict[str, Any]:
     else:
         block = {
             "type": "tool_use",
-            "id": f"toolu_{abs(hash((said.name, json.dumps(said.input)))):x}",
+            "id": f"toolu_{secrets.token_hex(8)}",
             "name": said.name,
             "input": dict(said.input),
         }
@@ -175,7 +176,7 @@ def _stream(message: dict[str, Any]) -> bytes:
         start = {"type": "text", "text": ""}
         delta = {"type": "text_delta", "text": block["text"]}
     else:
-        start = {**block, "input": {}}
+        start = block | {"input": {}}
         delta = {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
     opening = {**message, "content": [], "stop_reason": None}
     stop = {"stop_reason": message["stop_reason"], "stop_sequence": None}

@@ -198,26 +198,26 @@ def test_even_an_allow_rule_does_not_spare_the_servers_own_question(claude_code:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables", "reason"),
+    ("name", "arguments", "guard", "reason"),
     [
-        ({}, {"MCP_DEVOPS_GUARD": "deny"}, "MCP_DEVOPS_GUARD"),
-        ({"incident_id": "the newest"}, {}, "incident_decide"),
+        ("incident_roll_back", {"incident_id": "inc-00000000"}, "deny", "MCP_DEVOPS_GUARD"),
+        ("incident_roll_back", {"incident_id": "the newest"}, "", "incident_decide"),
+        (
+            "kubernetes_restart_rollout",
+            {"namespace": "prod", "workload": "payments", "from_revision": 2},
+            "",
+            "not open for changes, only: shop",
+        ),
     ],
-    ids=["switched off", "no incident"],
+    ids=["switched off", "no incident", "closed namespace"],
 )
-def test_the_plugins_guard_stops_a_change_and_tells_the_model_why(
-    claude_code: Claude, arguments: dict[str, Any], variables: dict[str, str], reason: str
+def test_the_installed_plugins_guard_stops_a_change_and_tells_the_model_why(
+    claude_code: Claude, name: str, arguments: dict[str, Any], guard: str, reason: str
 ) -> None:
-    plugin = _playing_plugin(claude_code)
-    tool = f"{FROM_PLUGIN}incident_roll_back"
-    act = call(tool, arguments) if arguments else with_incident(tool)
+    _install_playing_plugin(claude_code)
+    act = call(FROM_PLUGIN + name, arguments)
     with scripted(*triage(FROM_PLUGIN, act, say("done"))) as model:
-        claude_code.play(
-            model,
-            *("--plugin-dir", plugin),
-            *("--allowedTools", FROM_PLUGIN.rstrip("_")),
-            **variables,
-        )
+        claude_code.play(model, "--allowedTools", FROM_PLUGIN.rstrip("_"), MCP_DEVOPS_GUARD=guard)
     assert_fit_for_a_model(model.results[0])
     denied = model.results[2]
     assert denied.failed and reason in denied.text, denied.text
@@ -236,18 +236,21 @@ def test_verify_says_what_works_and_fails_where_something_is_missing(
     assert not list(tmp_path.iterdir()), "it leaves nothing behind"
 
 
-def _playing_plugin(claude_code: Claude) -> Path:
-    """A copy of the plugin whose server plays a recording."""
-    copy = claude_code.project / "plugin"
-    shutil.copytree(PLUGIN, copy)
-    file = copy / ".claude-plugin" / "plugin.json"
+def _install_playing_plugin(claude_code: Claude) -> None:
+    """Install a copy of the plugin whose server plays a recording."""
+    market = claude_code.project / "marketplace"
+    shutil.copytree(CONFIG / "marketplace", market, ignore=shutil.ignore_patterns("*cache*"))
+    file = market / PLUGIN.name / ".claude-plugin" / "plugin.json"
     manifest = json.loads(file.read_text("utf-8"))
-    first, *rest = claude_code.server("--allow-writes", "shop")
+    first, *rest = claude_code.server()
     more = {"KUBECONFIG": environment(claude_code.state_dir)["KUBECONFIG"]}
     entry = manifest["mcpServers"]["incident"]
     entry |= {"command": first, "args": rest, "env": entry["env"] | more}
     file.write_text(json.dumps(manifest), encoding="utf-8")
-    return copy
+    claude_code("plugin", "marketplace", "add", market)
+    plugin = "incident-response@incident-tools"
+    done = claude_code("plugin", "install", plugin, "--config", "allow_writes=shop")
+    assert done.code == 0, str(done)
 
 
 def _status(claude_code: Claude) -> str:

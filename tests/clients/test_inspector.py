@@ -30,7 +30,15 @@ class Inspector:
     """The command, with what every call needs."""
 
     def __init__(self, entry: Path, environment: Mapping[str, str], cwd: Path) -> None:
-        self.start = ["node", entry, "--cli", "--format", "json", "--connect-timeout", "60000"]
+        self.start: list[str | Path] = [
+            "node",
+            entry,
+            "--cli",
+            "--format",
+            "json",
+            "--connect-timeout",
+            "60000",
+        ]
         self.environment = environment
         self.cwd = cwd
 

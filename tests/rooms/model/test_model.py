@@ -18,9 +18,7 @@ from mcp_devops.model.target import Workload, WorkloadKind
 from mcp_devops.model.window import Window, WindowRule, Windows, windows_around
 
 T0 = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
-MOMENTS = st.datetimes(
-    datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)
-)  # whole zones of the world change nothing: comparisons are of instants
+MOMENTS = st.integers(0, 4_000_000_000_000_000).map(lambda us: T0 + timedelta(microseconds=us))
 RULES = st.builds(
     WindowRule,
     baseline_s=st.floats(60, 86_400),
@@ -60,7 +58,7 @@ def test_a_record_cannot_be_changed() -> None:
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
-    for value in (datetime(2026, 3, 1), "2026-03-01T03:00:00"):
+    for value in (T0.replace(tzinfo=None), "2026-03-01T03:00:00"):
         with pytest.raises(ValidationError):
             Lamp.model_validate({"name": "x", "seen": value})
 
@@ -280,7 +278,9 @@ def test_a_baseline_counts_only_inside_its_window() -> None:
         baseline=Window(start=after(60), end=after(180)),
         after=Window(start=after(600), end=after(660)),
     )
-    buckets = [{"requests": 10.0, "errors": float(n)} for n in range(5)]
+    buckets: list[dict[str, float | None]] = [
+        {"requests": 10.0, "errors": float(n)} for n in range(5)
+    ]
     whole = summarise(series(Arm.BASELINE, *buckets))
     inside = summarise(series(Arm.BASELINE, *buckets), windows)
     other = summarise(series(Arm.CONTROL, *buckets), windows)
@@ -315,7 +315,7 @@ def test_a_headline_compares_what_is_there_and_names_what_is_not() -> None:
     assert "cart" in said and "10" in said
     nothing = summarise(series(Arm.AFTER))
     said = headline("cart", {Arm.BASELINE: before, Arm.AFTER: nothing})
-    assert said.count("no data") == 2 and "0" not in said.split("->")[1]
+    assert said.count("no data") == 2 and "p99 100 ms" in said
 
 
 def test_a_headline_compares_the_revisions_where_both_have_requests() -> None:

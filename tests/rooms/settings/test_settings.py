@@ -96,7 +96,7 @@ def test_several_names_in_the_file_are_a_list_or_a_text_with_commas(quiet_place:
 @given(text=st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=60))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_whatever_stands_in_a_comma_list_no_name_is_empty_or_padded(text: str) -> None:
-    names = LampSettings(rooms=text).rooms  # type: ignore[arg-type]  # as a variable gives it
+    names = LampSettings(rooms=text).rooms
     assert all(n and n == n.strip() and "," not in n for n in names)
 
 

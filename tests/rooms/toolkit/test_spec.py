@@ -59,8 +59,20 @@ def test_a_complete_declaration_says_everything_a_client_is_told() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["lamp", "lamp_", "Lamp_get_one", "lamp_fetch_one", "lamp_gets_one", "get_lamp", "lamp-get-one"]
-    + ["lamp_get_one\n", "_get_one", "1lamp_get_one", "lamp_getone", ""],
+    [
+        "lamp",
+        "lamp_",
+        "Lamp_get_one",
+        "lamp_fetch_one",
+        "lamp_gets_one",
+        "get_lamp",
+        "lamp-get-one",
+        "lamp_get_one\n",
+        "_get_one",
+        "1lamp_get_one",
+        "lamp_getone",
+        "",
+    ],
 )
 def test_a_name_that_is_not_system_verb_noun_is_refused(name: str) -> None:
     with pytest.raises(IncompleteDeclaration):

@@ -82,9 +82,9 @@ def _by_workload(
         return Decision(
             "deny", f"{tool} must name from_revision, the live revision it means to change."
         )
-    if tool == "kubernetes_roll_back" and mode != "ask":
+    if tool == "kubernetes_roll_back":
         return Decision(
-            "deny",
+            "ask" if mode == "ask" else "deny",
             "This rollback has no incident and so no verdict. Use incident_investigate,"
             " incident_decide, then incident_roll_back with the incident_id.",
         )
