@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import median
 
 from mcp_devops.model.evidence import Arm, RequestSeries
@@ -45,22 +46,32 @@ def summarise(series: RequestSeries, windows: Windows | None = None) -> ArmSumma
     if windows is not None and series.arm is Arm.BASELINE:
         buckets = tuple(b for b in buckets if windows.baseline.contains(b.start))
     known = [b for b in buckets if b.requests is not None]
-    requests = sum(b.requests or 0.0 for b in known) if known else None
     counted = [b for b in known if b.errors is not None]
-    errors = sum(b.errors or 0.0 for b in counted) if counted else None
+    timed = [b for b in known if b.slow is not None]
     p99 = [b.p99_ms for b in buckets if b.p99_ms is not None]
-    slow = [b.slow for b in buckets if b.slow is not None]
     return ArmSummary(
         arm=series.arm,
-        requests=round(requests, 1) if requests is not None else None,
-        errors=round(errors, 1) if errors is not None else None,
-        error_rate=round(errors / requests, 5) if errors is not None and requests else None,
+        requests=_total(b.requests for b in known),
+        errors=_total(b.errors for b in counted),
+        error_rate=_share((b.errors, b.requests) for b in counted),
         p99_ms=round(median(p99), 1) if p99 else None,
-        slow_share=round(sum(slow) / requests, 5) if slow and requests else None,
+        slow_share=_share((b.slow, b.requests) for b in timed),
         buckets=len(buckets),
         buckets_with_data=len(known),
         note=series.note,
     )
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    numbers = [v or 0.0 for v in values]
+    return round(sum(numbers), 1) if numbers else None
+
+
+def _share(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
+    """Part by whole, over the buckets that know both."""
+    known = [(part or 0.0, whole or 0.0) for part, whole in pairs]
+    whole = sum(w for _, w in known)
+    return round(sum(p for p, _ in known) / whole, 5) if whole else None
 
 
 def headline(service: str, arms: dict[Arm, ArmSummary]) -> str:

@@ -246,9 +246,6 @@ def test_requests_without_errors_known_have_no_error_rate() -> None:
     assert (found.requests, found.errors, found.error_rate) == (150, None, None)
 
 
-@pytest.mark.xfail(
-    reason="summarise divides by the requests of all buckets, also of those without an error count"
-)
 def test_an_error_rate_counts_only_buckets_that_know_both() -> None:
     found = summarise(
         series(
