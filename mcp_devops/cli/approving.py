@@ -44,6 +44,7 @@ def _console() -> Console:
 
 def approvals(state_dir: StateDir = None) -> None:
     """List the approvals that wait for a person."""
+    from rich.markup import escape
     from rich.table import Table
 
     from mcp_devops.toolkit.clock import SystemClock
@@ -60,9 +61,11 @@ def approvals(state_dir: StateDir = None) -> None:
     now = SystemClock().now()
     table = Table("id", "what", "asked by", "left", box=None, pad_edge=False)
     for approval in found:
-        table.add_row(
-            approval.id, approval.plan.summary, approval.requested_by, _left(approval, now)
+        what, who = (
+            escape(_harmless(t).replace("\n", " "))
+            for t in (approval.plan.summary, approval.requested_by)
         )
+        table.add_row(approval.id, what, who, _left(approval, now))
     console.print(table)
 
 
@@ -77,7 +80,14 @@ def _show(console: Console, approval: Approval) -> None:
 
     from mcp_devops.gateway.consent import question_text
 
-    console.print(escape(question_text(approval.plan, approval)))
+    console.print(escape(_harmless(question_text(approval.plan, approval))))
+
+
+def _harmless(text: str) -> str:
+    """Without escapes: what a person approves must not hide behind a moved cursor."""
+    from mcp_devops.text.escapes import strip_escapes
+
+    return strip_escapes(text)
 
 
 def approve(

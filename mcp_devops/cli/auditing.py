@@ -179,7 +179,7 @@ def export(
         async with _journal(state_dir) as journal:
             filters = _filters(incident, kind, since, until)
             rows = csv_rows(journal, **filters) if form is Format.CSV else jsonl(journal, **filters)
-            with output.open("w", encoding="utf-8", newline="") if output else _stdout() as sink:
+            with _opened(output) if output else _stdout() as sink:
                 async for row in rows:
                     sink.write(row)
                     count += 1
@@ -188,6 +188,17 @@ def export(
     count = asyncio.run(write())
     if output:
         typer.echo(f"{count} lines written to {output}.", err=True)
+
+
+def _opened(output: Path) -> Any:
+    from mcp_devops.errors import InvalidArguments
+
+    try:
+        return output.open("w", encoding="utf-8", newline="")
+    except OSError as problem:
+        raise InvalidArguments(
+            f"{output} cannot be written: {problem.strerror}.", fix="Choose another --output."
+        ) from problem
 
 
 def _stdout() -> Any:

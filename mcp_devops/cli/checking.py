@@ -102,6 +102,7 @@ def tools(
 ) -> None:
     """List the tools that a client would be shown, and those that are off with the reason."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from mcp_devops.catalog import build_catalog, published
@@ -112,9 +113,9 @@ def tools(
     table = Table("tool", "risk", "what it does", box=None, pad_edge=False)
     for member in catalog.members:
         for spec in member.integration.tools:
-            first = spec.description.split("\n", 1)[0]
+            first = escape(spec.description.split("\n", 1)[0])
             if spec.name not in shown:
                 why = member.why_off or "writes are off (--allow-writes)"
-                first = f"[dim]off: {why}[/]"
+                first = f"[dim]off: {escape(why)}[/]"
             table.add_row(spec.name, spec.risk.value, first)
     Console(highlight=False).print(table)

@@ -14,7 +14,7 @@ async def _ping(client: PrometheusClient) -> Health:
         version = await client.version()
     except DevOpsError as problem:
         return Health(False, problem.what, problem.fix)
-    return Health(True, f"answers, version {version}")
+    return Health(True, f"answers, {version}")
 
 
 def _secrets(settings: PrometheusSettings) -> list[str]:

@@ -133,18 +133,28 @@ class PrometheusClient:
         return list(data)[:MAX_SERIES]
 
     async def version(self) -> str:
-        """The server's version, for `doctor`."""
-        data = await self._post("/api/v1/query", {"query": "prometheus_build_info"})
-        for found in _bounded(data):
-            return str(found["metric"].get("version", "unknown version"))
-        return "unknown version"
+        """The server's version, for `doctor`; stores that only speak the query API have none.
+
+        Raises:
+            As query.
+        """
+        try:
+            data = await self._post("/api/v1/status/buildinfo", {})
+        except (InvalidArguments, UpstreamUnavailable):
+            await self.query("vector(1)")
+            return "unknown version"
+        return f"version {data.get('version', 'unknown')}"
 
     async def _post(self, path: str, form: Mapping[str, Any]) -> Any:
         import httpx2
 
         async with self._gate:
             try:
-                response = await self._connection().post(path, data=dict(form))
+                connection = self._connection()
+                if form:
+                    response = await connection.post(path, data=dict(form))
+                else:
+                    response = await connection.get(path)
             except httpx2.TimeoutException as late:
                 raise UpstreamTimeout(
                     f"Prometheus did not answer within {self.settings.timeout_s:g} s.",
