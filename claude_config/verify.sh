@@ -58,7 +58,7 @@ esac
 if command -v python3 >/dev/null; then
   guard="$here/marketplace/incident-response/hooks/guard.py"
   call='{"tool_name":"mcp__incident__incident_roll_back","tool_input":{"incident_id":"inc-00000000"}}'
-  case $(printf '%s' "$call" | MCP_DEVOPS_GUARD=deny python3 "$guard") in
+  case $(printf '%s' "$call" | INCIDENT_GUARD=deny python3 "$guard") in
   *'"deny"'*) ok "the guard hook denies when told to" ;;
   *) bad "the guard hook does not deny" "Run hooks/guard.py by hand." ;;
   esac

@@ -80,7 +80,8 @@ def installed(package: Package) -> Path:
 
 
 def _install(package: Package, folder: str) -> None:
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", folder]
+    quietly = ["--no-audit", "--no-fund", "--no-package-lock", "--fetch-retry-mintimeout=1000"]
+    command = ["npm", "install", *quietly, "--prefix", folder]
     try:
         done = subprocess.run(
             [*command, *package.names],

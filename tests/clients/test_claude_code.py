@@ -185,7 +185,9 @@ def test_on_call_settings_let_nothing_change_without_a_person(claude_code: Claud
     assert _status(claude_code) == "decided"
 
 
-def test_even_an_allow_rule_does_not_spare_the_servers_own_question(claude_code: Claude) -> None:
+def test_even_an_allow_rule_does_not_spare_the_question_a_change_tool_demands(
+    claude_code: Claude,
+) -> None:
     act = with_incident(f"{OWN}incident_roll_back")
     with scripted(*triage(OWN, act, say("done"))) as model:
         claude_code.play(
@@ -200,7 +202,7 @@ def test_even_an_allow_rule_does_not_spare_the_servers_own_question(claude_code:
 @pytest.mark.parametrize(
     ("name", "arguments", "guard", "reason"),
     [
-        ("incident_roll_back", {"incident_id": "inc-00000000"}, "deny", "MCP_DEVOPS_GUARD"),
+        ("incident_roll_back", {"incident_id": "inc-00000000"}, "deny", "INCIDENT_GUARD"),
         ("incident_roll_back", {"incident_id": "the newest"}, "", "incident_decide"),
         (
             "kubernetes_restart_rollout",
@@ -217,7 +219,7 @@ def test_the_installed_plugins_guard_stops_a_change_and_tells_the_model_why(
     _install_playing_plugin(claude_code)
     act = call(FROM_PLUGIN + name, arguments)
     with scripted(*triage(FROM_PLUGIN, act, say("done"))) as model:
-        claude_code.play(model, "--allowedTools", FROM_PLUGIN.rstrip("_"), MCP_DEVOPS_GUARD=guard)
+        claude_code.play(model, "--allowedTools", FROM_PLUGIN.rstrip("_"), INCIDENT_GUARD=guard)
     assert_fit_for_a_model(model.results[0])
     denied = model.results[2]
     assert denied.failed and reason in denied.text, denied.text

@@ -161,13 +161,13 @@ RESTART = {"namespace": "shop", "workload": "checkout", "from_revision": 7}
 @pytest.mark.parametrize("prefix", [OWN, FROM_PLUGIN])
 @pytest.mark.parametrize("name", sorted(CHANGES))
 def test_switched_off_the_guard_denies_every_change(name: str, prefix: str) -> None:
-    word, reason = decision(prefix + name, {**INCIDENT, **RESTART}, {"MCP_DEVOPS_GUARD": "deny"})
-    assert word == "deny" and "MCP_DEVOPS_GUARD" in reason
+    word, reason = decision(prefix + name, {**INCIDENT, **RESTART}, {"INCIDENT_GUARD": "deny"})
+    assert word == "deny" and "INCIDENT_GUARD" in reason
 
 
 @pytest.mark.parametrize("name", sorted(READS))
 def test_the_guard_has_nothing_to_say_about_reads(name: str) -> None:
-    assert decision(OWN + name, {}, {"MCP_DEVOPS_GUARD": "deny"}) == ("", "")
+    assert decision(OWN + name, {}, {"INCIDENT_GUARD": "deny"}) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_the_guard_denies_what_the_arguments_alone_show_to_be_wrong(
     [
         ("incident_roll_back", INCIDENT | {"despite_verdict": "we know better"}, SHOP),
         ("kubernetes_restart_rollout", RESTART | {"context": "other"}, SHOP),
-        ("kubernetes_roll_back", RESTART, SHOP | {"MCP_DEVOPS_GUARD": "ask"}),
+        ("kubernetes_roll_back", RESTART, SHOP | {"INCIDENT_GUARD": "ask"}),
     ],
 )
 def test_the_guard_asks_a_person_about_the_unusual(

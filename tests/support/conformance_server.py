@@ -34,7 +34,8 @@ from mcp_devops.server.protocol import build_server
 from mcp_devops.server.settings import HttpSettings
 from mcp_devops.server.updates import Updates
 from mcp_devops.settings import ServerSettings
-from tests.support.conformance_fixtures import INTEGRATION, install
+from tests.support.conformance_fixtures import install
+from tests.support.conformance_integration import INTEGRATION
 
 HOST = "127.0.0.1"
 

@@ -7,7 +7,7 @@ incident. Whether that incident has a fresh verdict, whether the workload has mo
 approve, the server checks: no hook can.
 
 Variables:
-    MCP_DEVOPS_GUARD         deny: no change at all. ask: a rollback outside an incident is asked
+    INCIDENT_GUARD           deny: no change at all. ask: a rollback outside an incident is asked
                              for instead of denied.
     MCP_DEVOPS_ALLOW_WRITES  Namespace patterns for changes, separated by commas; where the plugin
                              is configured, its own setting counts instead.
@@ -44,9 +44,9 @@ def decide(tool: str, arguments: Mapping[str, Any], environ: Mapping[str, str]) 
     """What to say about a call; None: nothing."""
     if tool not in CHANGES:
         return None
-    mode = environ.get("MCP_DEVOPS_GUARD", "").strip().lower()
+    mode = environ.get("INCIDENT_GUARD", "").strip().lower()
     if mode == "deny":
-        return Decision("deny", "Changes are switched off here (MCP_DEVOPS_GUARD=deny).")
+        return Decision("deny", "Changes are switched off here (INCIDENT_GUARD=deny).")
     if tool == "incident_roll_back":
         return _by_incident(arguments)
     return _by_workload(tool, arguments, environ, mode)
