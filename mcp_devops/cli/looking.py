@@ -160,10 +160,11 @@ async def _permissions(
     lines = [
         Line("bad", "permission", f"{d.need} in {d.scope}: not allowed", d.grant) for d in required
     ]
-    optional = [str(d.need) for d in denied if d.need.optional]
+    optional = [d for d in denied if d.need.optional]
     if optional:
-        says = f"answers will say what they could not see: {', '.join(optional)}"
-        lines.append(Line("note", "permission", says, denied[0].grant))
+        unseen = ", ".join(str(d.need) for d in optional)
+        says = f"answers will say what they could not see: {unseen}"
+        lines.append(Line("note", "permission", says, optional[0].grant))
     if not denied:
         lines.append(Line("ok", "permission", f"all {len(needs)} that the tools need"))
     return lines

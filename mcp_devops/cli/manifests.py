@@ -84,7 +84,13 @@ def _yaml(document: dict[str, Any]) -> str:
         if isinstance(value, str):
             lines.append(f"{key}: {value}")
         elif isinstance(value, list):
-            lines += [f"{key}:", *(f"- {json.dumps(v)}" for v in value)]
+            lines += [f"{key}:", *(f"- {_json(v)}" for v in value)]
         else:
-            lines.append(f"{key}: {json.dumps(value)}")
+            lines.append(f"{key}: {_json(value)}")
     return "\n".join(lines)
+
+
+def _json(value: Any) -> str:
+    """YAML knows no pairs of escapes for one character, as JSON writes some by default."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)

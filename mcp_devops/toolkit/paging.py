@@ -33,15 +33,15 @@ def decode_cursor(args: Record, cursor: str) -> str | int:
     Raises:
         InvalidArguments: It is damaged, or belongs to another question.
     """
-    scope, position = None, None
+    scope: object = None
+    position: object = None
     if len(cursor) <= CURSOR_LIMIT:
         try:
             raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
             scope, position = json.loads(raw)
         except (ValueError, TypeError):  # not base64, not JSON, not a pair
             scope = None
-    known = isinstance(position, str | int) and not isinstance(position, bool)
-    if scope != _scope(args) or not known:
+    if scope != _scope(args) or isinstance(position, bool) or not isinstance(position, str | int):
         raise InvalidArguments(
             "cursor: it does not belong to these arguments.",
             fix="Repeat the call without cursor, then pass next_cursor with the same arguments.",

@@ -64,6 +64,8 @@ def run() -> Iterator[Result]:
         files[name.partition(":")[0]] += row
     for name, row in files.items():
         guilty = sum(right for right, _ in row)
+        if guilty == len(row):
+            continue
         acted = [right for right, v in row if v.action is Action.ROLL_BACK]
         wrong = len(acted) - sum(acted)
         yield measure.Row(

@@ -52,7 +52,8 @@ class Row:
 
     def data(self) -> dict[str, Any]:
         """For the results file."""
-        return {**asdict(self), "ratio": round(self.ratio, 4), "verdict": self.verdict}
+        ratio = round(self.ratio, 4) if self.other else None
+        return {**asdict(self), "ratio": ratio, "verdict": self.verdict}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner, Result
 
 from mcp_devops.cli.main import app
@@ -20,6 +21,10 @@ from mcp_devops.model.target import Workload
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import ShiftedClock, SystemClock
 from tests.support.process import UNREACHABLE
+
+# A slow machine is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 T = TypeVar("T")
 
