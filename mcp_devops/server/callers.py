@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import getpass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server import ServerRequestContext
 from mcp.server.auth.middleware.auth_context import get_access_token
 
-from mcp_devops.toolkit.context import Caller
+if TYPE_CHECKING:
+    from mcp_devops.toolkit.context import Caller
 
 
 def caller_of(context: ServerRequestContext[Any, Any], channel: str) -> Caller:
@@ -16,6 +17,8 @@ def caller_of(context: ServerRequestContext[Any, Any], channel: str) -> Caller:
 
     The client's name and version are what it says of itself: recorded, never trusted.
     """
+    from mcp_devops.toolkit.context import Caller
+
     token = get_access_token()
     identity = (token.subject or token.client_id) if token else _local_user()
     info = getattr(context.session.client_params, "client_info", None)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+from mcp import types as t
 from mcp.server.stdio import stdio_server
 
-from mcp_devops.gateway.opening import open_gateway
-from mcp_devops.server.protocol import build_server
-from mcp_devops.server.updates import Updates
+from mcp_devops.server.listing import remember, remembered, wire
+from mcp_devops.server.protocol import server_over, tools_of
+from mcp_devops.server.rooms import DeferredRooms, Rooms, open_rooms
 from mcp_devops.settings import ServerSettings
 from mcp_devops.toolkit.clock import Clock
 
@@ -40,13 +43,12 @@ async def serve_stdio(settings: ServerSettings, clock: Clock | None = None) -> i
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, tell, number)
 
-    async with AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(
-            open_gateway(settings, channel="stdio", clock=clock)
-        )
-        updates = Updates(gateway)
-        await stack.enter_async_context(updates.running())
-        server = build_server(gateway, updates, "stdio")
+    listed = remembered(settings, os.environ) or []
+    rooms: DeferredRooms = DeferredRooms(lambda: _opened(settings, clock, listed, rooms))
+    try:
+        if not listed:
+            await rooms.get()
+        server = server_over(rooms, settings, "stdio", listed)
 
         async def speak() -> None:
             async with stdio_server() as (read, write):
@@ -60,3 +62,20 @@ async def serve_stdio(settings: ServerSettings, clock: Clock | None = None) -> i
             return 0
         log.warning("stopping on signal %d", told.result())
         return 128 + told.result()
+    finally:
+        await rooms.close()
+
+
+@asynccontextmanager
+async def _opened(
+    settings: ServerSettings, clock: Clock | None, listed: list[t.Tool], deferred: DeferredRooms
+) -> AsyncIterator[Rooms]:
+    """Open the rooms, and correct the list that was told before if it is not theirs."""
+    async with open_rooms(settings, "stdio", clock) as rooms:
+        tools = tools_of(rooms.gateway)
+        if wire(tools) != wire(listed):
+            deferred.corrected = bool(listed)
+            listed[:] = tools
+            remember(settings, os.environ, tools)
+            await rooms.updates.tools_changed()
+        yield rooms

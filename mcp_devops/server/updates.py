@@ -16,6 +16,7 @@ from mcp.server.subscriptions import (
     ListenHandler,
     ResourcesListChanged,
     ResourceUpdated,
+    ToolsListChanged,
 )
 
 from mcp_devops.errors import DevOpsError
@@ -57,6 +58,10 @@ class Updates:
         await self._bus.publish(ResourcesListChanged())
         for connection in {c for group in self._legacy.values() for c in group}:
             await connection.send_resource_list_changed()
+
+    async def tools_changed(self) -> None:
+        """Tell that the tool list is another one."""
+        await self._bus.publish(ToolsListChanged())
 
     async def on_listen(
         self, context: ServerRequestContext[Any, Any], params: t.SubscriptionsListenRequestParams
