@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from mcp_devops.settings import (
     unknown_tables,
     unknown_variables,
 )
-from mcp_devops.toolkit.integration import Scope
+from mcp_devops.toolkit.integration import Denied, Scope
 
 DEADLINE_S = 15.0
 """Seconds one integration may take to answer a look."""
@@ -156,15 +157,32 @@ async def _permissions(
     specs = published(gateway.catalog, gateway.settings)
     needs = list(dict.fromkeys(n for spec in specs for n in spec.needs))
     denied = await member.integration.check_access(client, Scope(namespace=namespace), needs)
+    lines = []
     required = [d for d in denied if not d.need.optional]
-    lines = [
-        Line("bad", "permission", f"{d.need} in {d.scope}: not allowed", d.grant) for d in required
-    ]
+    if required:
+        missing = ", ".join(dict.fromkeys(str(d.need) for d in required))
+        says = f"not allowed in {required[0].scope}: {missing}"
+        lines.append(Line("bad", "permission", says, _one_grant(required, gateway)))
     optional = [d for d in denied if d.need.optional]
     if optional:
-        unseen = ", ".join(str(d.need) for d in optional)
+        unseen = ", ".join(dict.fromkeys(str(d.need) for d in optional))
         says = f"answers will say what they could not see: {unseen}"
-        lines.append(Line("note", "permission", says, optional[0].grant))
+        lines.append(Line("note", "permission", says, _one_grant(optional, gateway)))
     if not denied:
         lines.append(Line("ok", "permission", f"all {len(needs)} that the tools need"))
     return lines
+
+
+def _one_grant(denied: Sequence[Denied], gateway: Gateway) -> str:
+    """One command for a cluster admin instead of one a permission; a single one is its own."""
+    if len(denied) == 1:
+        return denied[0].grant
+    who = denied[0].identity
+    if who.startswith("system:serviceaccount:"):
+        _, _, home, name = who.split(":", 3)
+        subject = f"--name {name} --account-namespace {home}"
+    else:
+        subject = f"--user {shlex.quote(who)}" if who else "--user USER"
+    scope = next((d.scope for d in denied if not d.need.cluster_wide), "NAMESPACE")
+    writes = " --writes" if gateway.settings.allow_writes else ""
+    return f"mcp-devops rbac -n {scope} {subject}{writes} | kubectl apply -f -"

@@ -12,6 +12,7 @@ from mcp_devops.gateway.asking import Ask, PersonAnswer, Question
 from mcp_devops.gateway.permission import matches
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.settings import ServerSettings
+from mcp_devops.text.escapes import strip_escapes
 from mcp_devops.text.people import percent
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Caller, Progress
@@ -166,22 +167,29 @@ class Consent:
 
 
 def question_text(plan: ActionPlan, approval: Approval) -> str:
-    """What a person reads before saying yes: what, why, what to know first, until when."""
-    lines = [plan.summary]
+    """What a person reads before saying yes: what, why, what to know first, until when.
+
+    Each fact keeps to one line without control characters, so that none can pose as another.
+    """
+    lines = [_plain(plan.summary)]
     if plan.reason:
-        lines.append(f"Why: {plan.reason}")
+        lines.append(f"Why: {_plain(plan.reason)}")
     if plan.confidence is not None:
         complete = "complete" if plan.evidence_complete else "INCOMPLETE"
         lines.append(f"Confidence {percent(plan.confidence)}; evidence {complete}.")
     lines += [
-        f"Changes {d.path}: {d.before or '(none)'} -> {d.after or '(none)'}"
+        _plain(f"Changes {d.path}: {d.before or '(none)'} -> {d.after or '(none)'}")
         for d in plan.differences[:8]
     ]
     if len(plan.differences) > 8:
         lines.append(f"... and {len(plan.differences) - 8} more differences")
-    lines += [f"Note: {w}" for w in plan.warnings]
+    lines += [f"Note: {_plain(w)}" for w in plan.warnings]
     lines.append(
         f"Approval {approval.id}, plan {approval.digest[:12]}, until"
         f" {approval.expires_at:%H:%M:%S} UTC. No answer is a no."
     )
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    return " ".join(strip_escapes(text).split())

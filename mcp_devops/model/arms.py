@@ -80,13 +80,13 @@ def headline(service: str, arms: dict[Arm, ArmSummary]) -> str:
     names = ("before", "after")
     if arms.get(Arm.NEW) and arms[Arm.NEW].requests and arms.get(Arm.CONTROL):
         first, second, names = Arm.CONTROL, Arm.NEW, ("old revision", "new revision")
-    a, b = arms[first], arms[second]
+    a, b = arms.get(first), arms.get(second)
 
-    def rate(arm: ArmSummary) -> str:
-        return "no data" if arm.error_rate is None else percent(arm.error_rate)
+    def rate(arm: ArmSummary | None) -> str:
+        return percent(arm.error_rate) if arm and arm.error_rate is not None else "no data"
 
-    def p99(arm: ArmSummary) -> str:
-        return "no data" if arm.p99_ms is None else f"{arm.p99_ms:.0f} ms"
+    def p99(arm: ArmSummary | None) -> str:
+        return f"{arm.p99_ms:.0f} ms" if arm and arm.p99_ms is not None else "no data"
 
     return (
         f"{service}: errors {rate(a)} ({names[0]}) -> {rate(b)} ({names[1]});"
