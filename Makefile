@@ -43,7 +43,7 @@ generate: $(INSTALLED) ## Write what is derived from the code: README tool table
 	UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q -m "not cluster and not client" tests/contract
 
 lock: ## Write requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
 	  -o requirements.lock --no-header --generate-hashes --no-emit-index-url -q
 
 $(INSTALLED): requirements.lock pyproject.toml

@@ -21,8 +21,9 @@ C = TypeVar("C")
 
 VERBS = frozenset(
     {
-        *("list", "get", "search", "compare", "explain", "plan", "describe", "tail", "check"),
-        *("investigate", "decide", "restart", "scale", "roll_back", "pause", "resume", "retry"),
+        *("list", "get", "show", "search", "compare", "explain", "plan", "describe", "tail"),
+        *("check", "investigate", "decide"),
+        *("restart", "scale", "roll_back", "pause", "resume", "retry"),
     }
 )
 """Verbs a tool name may use after its system's name."""
