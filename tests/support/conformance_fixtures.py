@@ -24,6 +24,7 @@ from mcp import MCPError
 from mcp import types as t
 from mcp.server import Server, ServerRequestContext
 from mcp.server.subscriptions import PromptsListChanged, ToolsListChanged
+from mcp.shared.message import ServerMessageMetadata
 
 from mcp_devops.server.updates import Updates
 
@@ -192,8 +193,11 @@ async def sampling(call: Call) -> Outcome:
     """Let an older client's model speak."""
     if call.capabilities.sampling is None:
         return _result(_text("The client cannot sample."), failed=True)
+    # Tied to this call's stream: the standalone one may not be open yet.
     answer = await call.context.session.send_request(
-        _sample(call.arguments["prompt"]), t.CreateMessageResult
+        _sample(call.arguments["prompt"]),
+        t.CreateMessageResult,
+        metadata=ServerMessageMetadata(related_request_id=call.context.request_id),
     )
     said = answer.content.text if isinstance(answer.content, t.TextContent) else ""
     return _result(_text(f"LLM response: {said}"))
