@@ -238,7 +238,8 @@ async def test_pods_that_never_turn_ready_are_rolled_back_once_that_is_sure(
     async with at_work(tmp_path, "unready") as (duty, made):
         await made.set_env(VERSION="v2", UNREADY="1")
         early = (await duty.verdict())[1]
-        verdict = await duty.verdict_of("roll_back", 150)
+        # Sure is the progress deadline, or the policy's 180 s if the controller is late.
+        verdict = await duty.verdict_of("roll_back", 240)
         done = await duty.data("incident_roll_back", incident_id=verdict["incident_id"])
     assert early["action"] != "roll_back"
     assert done["status"] == "recovered"
