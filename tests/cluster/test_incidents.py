@@ -121,7 +121,7 @@ class OnCall:
         async def look() -> dict[str, Any]:
             return (await self.verdict())[1]
 
-        return await until(look, lambda v: v["action"] == action, seconds)
+        return await until(look, lambda v: v["action"] == action, seconds, every=3)
 
 
 @asynccontextmanager

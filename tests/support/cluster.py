@@ -44,9 +44,18 @@ async def connected(variable: str = "KUBECONFIG") -> AsyncIterator[KubernetesCli
 
 
 async def until(
-    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float = 90
+    look: Callable[[], Awaitable[T]],
+    holds: Callable[[T], bool],
+    seconds: float = 90,
+    every: float = POLL_S,
 ) -> T:
     """Look again and again until it holds.
+
+    Args:
+        look: The look.
+        holds: Whether what was seen is what is waited for.
+        seconds: When to give up.
+        every: Seconds between two looks; looks that cost much want more.
 
     Raises:
         AssertionError: It did not within `seconds`; the last look is in the message.
@@ -57,7 +66,7 @@ async def until(
             last = await look()
             if holds(last):
                 return last  # type: ignore[no-any-return]  # it is the T that was just read
-            await anyio.sleep(POLL_S)
+            await anyio.sleep(every)
     raise AssertionError(f"did not hold within {seconds} s; last: {str(last)[:2000]}")
 
 
