@@ -186,7 +186,10 @@ class World:
         return whole.hexdigest()
 
     def processes(self) -> dict[int, str]:
-        """Command lines of live processes that run in this world or name it."""
+        """Command lines of live processes that run in this world or name it.
+
+        One without a command line has given up its memory: it is gone but for its table entry.
+        """
         found = {}
         for place in Path("/proc").glob("[0-9]*"):
             try:
@@ -195,7 +198,8 @@ class World:
                 where = str((place / "cwd").readlink())
             except (OSError, UnicodeDecodeError):
                 continue
-            if state != "Z" and (str(self.base) in line or where.startswith(str(self.base))):
+            here = str(self.base) in line or where.startswith(str(self.base))
+            if state != "Z" and line and here:
                 found[int(place.name)] = line
         return found
 
