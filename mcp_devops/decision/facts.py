@@ -183,9 +183,12 @@ class Facts:
             for s in self.context.requests
             if (s.source, s.service, s.step_s) == (source, service, step_s)
         ]
-        grace = timedelta(seconds=self.policy.window_rule(source).grace_s)
         deployed = self.deployed_at
-        windows = self.context.windows
+        own = next((s.windows for s in mine if s.windows is not None), None)
+        windows = own or self.context.windows
+        grace = timedelta(seconds=self.policy.window_rule(source).grace_s)
+        if own is not None and deployed is not None:
+            grace = max(grace, own.after.start - deployed)
         baseline_start = windows.baseline.start if windows is not None else None
         baseline_end = windows.baseline.end if windows is not None else deployed
 

@@ -24,7 +24,6 @@ from mcp_devops.integrations.prometheus.series import (
     Subject,
     compare,
     neighbour_rates,
-    rule_of,
 )
 from mcp_devops.model.change import Change
 from mcp_devops.model.evidence import (
@@ -35,8 +34,8 @@ from mcp_devops.model.evidence import (
     ScalingEvent,
 )
 from mcp_devops.model.target import Workload, WorkloadKind
-from mcp_devops.model.window import WindowRule
 from mcp_devops.toolkit.clock import Clock
+from mcp_devops.toolkit.comparing import WindowOverrides
 from mcp_devops.toolkit.context import Progress, Services
 
 T = TypeVar("T")
@@ -56,7 +55,7 @@ class Question:
     Attributes:
         target: The workload.
         service: Its name in metric labels.
-        rule: Windows; None: each source's own.
+        windows: What differs from each source's own windows.
         deployed_at: Overrides when the change began.
         deadline_s: Seconds one source may take.
         rolled_back_before: Whether this incident already had a rollback.
@@ -65,7 +64,7 @@ class Question:
 
     target: Workload
     service: str
-    rule: WindowRule | None = None
+    windows: WindowOverrides = field(default_factory=WindowOverrides)
     deployed_at: datetime | None = None
     deadline_s: float = 20.0
     rolled_back_before: bool = False
@@ -193,7 +192,7 @@ async def _requests(
             Missing(source="prometheus", what=what, why="NOT_CONFIGURED: no metric source is set")
         )
         return None
-    rule = question.rule or rule_of(prometheus.settings)
+    rule = question.windows.rule(prometheus.settings.rule)
     subject = subject_of(question.service, question.target, change)
     try:
         async with asyncio.timeout(question.deadline_s):

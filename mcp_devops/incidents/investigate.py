@@ -9,8 +9,6 @@ from mcp_devops.incidents.settings import IncidentSettings
 from mcp_devops.incidents.store import IncidentStore, Stored
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.names import WorkloadPlace, workload_at
-from mcp_devops.integrations.prometheus.client import PrometheusClient
-from mcp_devops.integrations.prometheus.series import rule_of
 from mcp_devops.model.arms import ArmSummary, headline, summarise
 from mcp_devops.model.change import TemplateDifference
 from mcp_devops.model.evidence import (
@@ -26,6 +24,7 @@ from mcp_devops.model.target import Workload
 from mcp_devops.model.window import Windows
 from mcp_devops.text.people import ago, percent
 from mcp_devops.toolkit.answer import Answer, ResponseFormat
+from mcp_devops.toolkit.comparing import WindowOverrides
 from mcp_devops.toolkit.context import ToolContext
 from mcp_devops.toolkit.risk import Rbac, Risk
 from mcp_devops.toolkit.spec import tool
@@ -164,7 +163,7 @@ async def investigate(args: Investigate, context: ToolContext[IncidentSettings])
     store = await context.services.get(IncidentStore)
     known = await store.find_open(target)
     bad = await store.judged_bad(target)
-    question = await question_of(args, target, context, known, bad)
+    question = question_of(args, target, context, known, bad)
     found = await collect(context.services, context.clock, question, context.progress)
     stored = known or await store.open(target, str(context.caller))
     stored = await _remember(store, stored, found, str(context.caller))
@@ -172,7 +171,7 @@ async def investigate(args: Investigate, context: ToolContext[IncidentSettings])
     return present(stored.incident.id, found, args.response_format)
 
 
-async def question_of(
+def question_of(
     args: Investigate,
     target: Workload,
     context: ToolContext[IncidentSettings],
@@ -180,21 +179,14 @@ async def question_of(
     bad: tuple[str, ...],
 ) -> Question:
     """What to collect: the arguments over each source's settings."""
-    rule = None
-    prometheus = await context.services.find(PrometheusClient)
-    if prometheus is not None:
-        changes = {
-            "baseline_s": args.baseline_minutes and args.baseline_minutes * 60,
-            "buffer_s": None if args.buffer_minutes is None else args.buffer_minutes * 60,
-            "step_s": args.step_s,
-        }
-        rule = rule_of(prometheus.settings).model_copy(
-            update={k: v for k, v in changes.items() if v is not None}
-        )
     return Question(
         target=target,
         service=args.service or target.name,
-        rule=rule,
+        windows=WindowOverrides(
+            baseline_minutes=args.baseline_minutes,
+            buffer_minutes=args.buffer_minutes,
+            step_s=args.step_s,
+        ),
         deployed_at=args.deployed_at,
         deadline_s=context.client.source_deadline_s,
         rolled_back_before=known is not None and known.plan is not None,

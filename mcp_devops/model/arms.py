@@ -14,6 +14,8 @@ from mcp_devops.text.people import percent
 class ArmSummary(Record):
     """One arm in numbers."""
 
+    source: str | None = None
+    """The system that answered."""
     arm: Arm
     """baseline, after, new or control."""
     requests: float | None
@@ -39,9 +41,11 @@ def summarise(series: RequestSeries, windows: Windows | None = None) -> ArmSumma
 
     Args:
         series: The arm.
-        windows: Where given, a baseline counts only inside its window: the series goes on to the
-            deployment, so that what began in between can be seen.
+        windows: Those of a series that has none of its own. A baseline counts only inside its
+            window: the series goes on to the deployment, so that what began in between can be
+            seen.
     """
+    windows = series.windows or windows
     buckets = series.buckets
     if windows is not None and series.arm is Arm.BASELINE:
         buckets = tuple(b for b in buckets if windows.baseline.contains(b.start))
@@ -50,6 +54,7 @@ def summarise(series: RequestSeries, windows: Windows | None = None) -> ArmSumma
     timed = [b for b in known if b.slow is not None]
     p99 = [b.p99_ms for b in buckets if b.p99_ms is not None]
     return ArmSummary(
+        source=series.source,
         arm=series.arm,
         requests=_total(b.requests for b in known),
         errors=_total(b.errors for b in counted),

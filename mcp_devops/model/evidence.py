@@ -59,6 +59,8 @@ class RequestSeries(Record):
     """The exact queries, so that a person can run them again."""
     note: str | None = None
     """A limit of the data, such as a p99 clamped at the last bucket edge."""
+    windows: Windows | None = None
+    """The source's own windows; null: those of the whole context."""
 
 
 class RolloutClass(StrEnum):

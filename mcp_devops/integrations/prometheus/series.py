@@ -15,9 +15,9 @@ from mcp_devops.integrations.prometheus.conventions import (
     find_convention,
     pod_pattern,
 )
-from mcp_devops.integrations.prometheus.settings import PrometheusSettings
 from mcp_devops.model.evidence import Arm, Bucket, RequestSeries
 from mcp_devops.model.window import Window, WindowRule, Windows, windows_around
+from mcp_devops.toolkit.comparing import RequestComparison, before
 
 SAMPLES_IN_RANGE = 4
 """Samples an `increase` range should hold: with fewer, one lost scrape leaves a hole."""
@@ -41,11 +41,9 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The series of one subject, and the windows they lie in."""
+class Comparison(RequestComparison):
+    """The same with the names under which the service was found; None: the operator's queries."""
 
-    windows: Windows
-    series: tuple[RequestSeries, ...]
     convention: Convention | None
 
 
@@ -56,16 +54,6 @@ class _Queries:
     p99: str | None
     mean: str | None
     buckets: str | None
-
-
-def rule_of(settings: PrometheusSettings) -> WindowRule:
-    """The window rule that these settings give."""
-    return WindowRule(
-        baseline_s=settings.baseline_s,
-        buffer_s=settings.buffer_s,
-        grace_s=settings.grace_s,
-        step_s=settings.step_s,
-    )
 
 
 async def compare(
@@ -95,7 +83,7 @@ async def compare(
             return None
         windows = wider
     arms: list[tuple[Arm, Window, str | None]] = [
-        (Arm.BASELINE, _before(windows), None),
+        (Arm.BASELINE, before(windows), None),
         (Arm.AFTER, windows.after, None),
     ]
     if convention.pod_label and subject.new and subject.old:
@@ -106,16 +94,13 @@ async def compare(
     edge = await _edge(client, convention, windows, rule.step_s)
     series = await asyncio.gather(
         *(
-            _arm(client, subject, arm, window, rule.step_s, _queries(convention, pods), edge)
+            _arm(
+                client, subject, windows, arm, window, rule.step_s, _queries(convention, pods), edge
+            )
             for arm, window, pods in arms
         )
     )
     return Comparison(windows, _split_or_not(series), convention)
-
-
-def _before(windows: Windows) -> Window:
-    """The baseline and the buffer behind it: what began in the buffer is not the deployment's."""
-    return Window(start=windows.baseline.start, end=windows.deployed_at)
 
 
 def _split_or_not(series: Sequence[RequestSeries]) -> tuple[RequestSeries, ...]:
@@ -260,6 +245,7 @@ async def _edge(
 async def _arm(
     client: PrometheusClient,
     subject: Subject,
+    windows: Windows,
     arm: Arm,
     window: Window,
     step_s: float,
@@ -298,6 +284,7 @@ async def _arm(
     return RequestSeries(
         source="prometheus",
         service=subject.service,
+        windows=windows,
         arm=arm,
         step_s=step_s,
         buckets=buckets,
@@ -371,13 +358,13 @@ async def _with_own_queries(
             buckets=None,
         )
 
-    arms = [(Arm.BASELINE, _before(windows), ".*"), (Arm.AFTER, windows.after, ".*")]
+    arms = [(Arm.BASELINE, before(windows), ".*"), (Arm.AFTER, windows.after, ".*")]
     if subject.new and subject.old and "$pods" in (settings.requests_query or ""):
         arms += [
             (Arm.NEW, windows.after, pod_pattern(subject.new)),
             (Arm.CONTROL, windows.after, pod_pattern(subject.old)),
         ]
     series = await asyncio.gather(
-        *(_arm(client, subject, a, w, rule.step_s, own(pods), None) for a, w, pods in arms)
+        *(_arm(client, subject, windows, a, w, rule.step_s, own(pods), None) for a, w, pods in arms)
     )
     return Comparison(windows, _split_or_not(series), None)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from mcp_devops.settings import IntegrationSettings, Names
+from mcp_devops.settings import Names
+from mcp_devops.toolkit.comparing import WindowSettings
 
 
-class PrometheusSettings(IntegrationSettings):
+class PrometheusSettings(WindowSettings):
     """The `[prometheus]` table; variables start with MCP_DEVOPS_PROMETHEUS__."""
 
     table = "prometheus"
@@ -28,12 +29,6 @@ class PrometheusSettings(IntegrationSettings):
     """CA bundle, where the system's does not hold the issuer."""
     timeout_s: float = Field(10, gt=0, le=120)
     """Seconds one query may take."""
-    baseline_s: float = Field(1800, ge=60, le=86_400)
-    """Length of the baseline in seconds; 30 minutes by requirement A2."""
-    buffer_s: float = Field(600, ge=0, le=86_400)
-    """Seconds between the baseline's end and the deployment; 10 minutes by requirement A2."""
-    grace_s: float = Field(0, ge=0, le=3600)
-    """Seconds ignored after the deployment; scrapes do not lag by minutes, so none by default."""
     step_s: float = Field(60, ge=5, le=3600)
     """Bucket length; raised to four scrape intervals where that is longer."""
     service_labels: Names = (

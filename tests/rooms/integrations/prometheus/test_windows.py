@@ -15,7 +15,6 @@ from mcp_devops.integrations.prometheus.series import (
     compare,
     error_rate,
     neighbour_rates,
-    rule_of,
 )
 from mcp_devops.model.arms import ArmSummary, summarise
 from mcp_devops.model.evidence import Arm
@@ -216,5 +215,5 @@ async def test_the_tool_tells_both_sides_in_a_sentence_and_buckets_on_request() 
 def test_the_rule_follows_the_settings() -> None:
     from mcp_devops.integrations.prometheus.settings import PrometheusSettings
 
-    rule = rule_of(PrometheusSettings(baseline_s=120, buffer_s=15, step_s=10, grace_s=5))
+    rule = PrometheusSettings(baseline_s=120, buffer_s=15, step_s=10, grace_s=5).rule
     assert (rule.baseline_s, rule.buffer_s, rule.step_s, rule.grace_s) == (120, 15, 10, 5)
