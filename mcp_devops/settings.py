@@ -40,6 +40,19 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several names; in an environment variable separated by commas."""
 
 
+def _split_pairs(value: Any) -> Any:
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if any("=" not in part for part in parts):
+            raise ValueError("write NAME=VALUE pairs, separated by commas")
+        return {k.strip(): v.strip() for k, _, v in (p.partition("=") for p in parts)}
+    return value
+
+
+Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)]
+"""A table of names; in an environment variable NAME=VALUE pairs separated by commas."""
+
+
 def config_file() -> Path | None:
     """The TOML file in force, or None.
 

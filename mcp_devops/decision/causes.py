@@ -6,6 +6,8 @@ import math
 
 from mcp_devops.decision.facts import Facts
 from mcp_devops.decision.policy import Policy
+from mcp_devops.decision.rules.drift import heavy_drift
+from mcp_devops.decision.rules.outbound import dependency_fails
 from mcp_devops.decision.rules.scaling import events_near_onset, latency_alone
 from mcp_devops.decision.silence import Quiet
 from mcp_devops.model.verdict import Cause, CauseProbability
@@ -47,13 +49,16 @@ def name(ranked: tuple[CauseProbability, ...], policy: Policy) -> Cause:
 
 
 def points_upstream(facts: Facts) -> bool:
-    """Whether the trouble is shared: old and new alike, several services, or total silence.
+    """Whether the trouble is shared: old and new alike, several services, a failing dependency.
+
+    Or total silence.
 
     Others' trouble alone says nothing about a service that shows none itself.
     """
     return (
         facts.both_sick
-        or (facts.several_sick and has_symptoms(facts))
+        or (facts.several_sick and facts.has_symptoms)
+        or (facts.has_symptoms and bool(dependency_fails(facts, facts.policy)))
         or facts.pods.shared
         or any(s.who is Quiet.BOTH for s in facts.silent)
     )
@@ -64,20 +69,9 @@ def sees_enough(facts: Facts) -> bool:
     return any(c.sees_enough for c in facts.judged)
 
 
-def has_symptoms(facts: Facts) -> bool:
-    """Whether this service itself shows trouble, whoever causes it."""
-    return (
-        facts.errors_up
-        or facts.latency_up
-        or facts.pods.troubled
-        or bool(facts.silent)
-        or any(c.began_before or c.spiked or c.not_yet for c in facts.errors)
-    )
-
-
 def is_degraded(facts: Facts) -> bool:
     """Whether anything is wrong, whoever did it: then "no action" is not an answer."""
-    return has_symptoms(facts) or points_upstream(facts)
+    return facts.has_symptoms or points_upstream(facts)
 
 
 def is_quiet(facts: Facts) -> bool:
@@ -111,6 +105,9 @@ def _infrastructure(facts: Facts, policy: Policy) -> float:
         return rules.decisive
     if latency_alone(facts) and events_near_onset(facts, policy):
         return rules.decisive
+    heavy = heavy_drift(facts, policy) if facts.has_symptoms and not facts.new_alone else []
+    if heavy:
+        return rules.decisive if heavy[0].names_service else rules.slow_for_infrastructure
     if dropped(facts) or not sees_enough(facts):
         return 0.0
     doubled = [

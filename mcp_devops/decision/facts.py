@@ -169,6 +169,23 @@ class Facts:
         """Whether the old revision got worse too, and the new one is not clearly worse still."""
         return bool(self.control_fell) and not self.worse_than_control
 
+    @cached_property
+    def new_alone(self) -> bool:
+        """Whether the old revision, in the same place, shows that the new one did it."""
+        return (bool(self.worse_than_control) and not self.control_fell) or self.pods.proven
+
+    @property
+    def has_symptoms(self) -> bool:
+        """Whether this service itself shows trouble, whoever causes it."""
+        return (
+            self.errors_up
+            or self.latency_up
+            or self.pods.troubled
+            or bool(self.silent)
+            or bool(self.control_fell)
+            or any(c.began_before or c.spiked or c.not_yet for c in self.errors)
+        )
+
     @property
     def seconds_since_change(self) -> float | None:
         """Age of the change when the pods were read; null where either is unknown."""
@@ -273,6 +290,11 @@ def canonical(context: DiagnosticContext) -> dict[str, Any]:
                 dump["rollout"][revision]["log_line"] = None
     for series in dump["requests"]:
         series["buckets"].sort(key=repr)
-    for name in ("requests", "scaling", "neighbours", "missing"):
+    for name in ("requests", "scaling", "neighbours", "outbound", "drift", "missing"):
         dump[name].sort(key=repr)
+    # When drift was looked at and what an issue is called say nothing about the deployment.
+    for drifted in dump["drift"]:
+        drifted["at"] = None
+    if dump["issues"] is not None:
+        dump["issues"]["worst"] = []
     return dump

@@ -115,6 +115,15 @@ class PodRules(Record):
     """Requests such a service must have had (seed)."""
 
 
+class SurroundingsRules(Record):
+    """When what surrounds a deployment counts."""
+
+    heavy_drift: float = Field(0.6, ge=0, le=1)
+    """Weight of a drifted resource from which it can hurt a service (seed)."""
+    outbound_rise: float = Field(0.02, ge=0.001, le=1)
+    """Rise of the share of failing calls from which a dependency fails (seed: visible_drop)."""
+
+
 def _weight(value: float) -> Any:
     return Field(value, ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT)
 
@@ -156,6 +165,14 @@ class Weights(Record):
     """Environment: several others were measured and are fine (seed: control_fell, mirrored)."""
     scaling: float = _weight(-1.5)
     """Environment: only latency rose, and capacity changed at its onset (seed)."""
+    outbound_fails: float = _weight(-1.5)
+    """Environment: calls to a dependency began to fail (seed; method, section 7)."""
+    drift_here: float = _weight(-2.3)
+    """Environment: drift that names the service (seed: latency's strong weight, mirrored)."""
+    drift: float = _weight(-0.7)
+    """Environment: drift that can hurt a service, of unknown age (seed: control_fell)."""
+    release_issues: float = _weight(0.5)
+    """Change: the release brought new or regressed errors (seed: change_touches)."""
     change_touches: float = _weight(0.5)
     """Change: the template differs in what fails (seed)."""
     nothing_changed: float = _weight(-1.5)
@@ -234,6 +251,8 @@ class Policy(Record):
     """A version without a request."""
     pods: PodRules = PodRules()
     """Pods and other services."""
+    surroundings: SurroundingsRules = SurroundingsRules()
+    """Drift, dependencies."""
     weights: Weights = Weights()
     """Log-odds of every finding."""
     loss: Loss = Loss()

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mcp_devops.decision import statistics as st
-from mcp_devops.decision.causes import has_symptoms, is_degraded, sees_enough
+from mcp_devops.decision.causes import is_degraded, sees_enough
 from mcp_devops.decision.facts import Facts
 from mcp_devops.decision.policy import ChangeHistory, Policy
 from mcp_devops.decision.rules.change import is_restart
+from mcp_devops.decision.rules.outbound import dependency_fails
 from mcp_devops.decision.rules.scaling import latency_alone
 from mcp_devops.decision.vocabulary import ERRORS, PODS, SAME_TIME_RULES
 from mcp_devops.decision.weighing import Weighed
@@ -27,6 +28,10 @@ NO_PREVIOUS = "no_previous_revision"
 
 NOT_ENOUGH_DATA = "not_enough_data"
 """Too few requests for an all-clear."""
+
+
+NEW_VULNERABILITY = "new_vulnerability"
+"""The image has a new critical or high vulnerability: hold it where it is."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ def vetoes(
     return (
         *_about_the_target(facts, weighed),
         *_about_the_sources(facts, weighed, policy),
-        *_about_others(facts),
+        *_about_others(facts, policy),
+        *_about_the_image(facts, weighed),
         *_about_time(facts, weighed, policy),
         *_about_the_record(history, policy),
     )
@@ -108,18 +114,30 @@ def _about_the_sources(facts: Facts, weighed: Weighed, policy: Policy) -> Iterat
         yield _stop(NOT_ENOUGH_DATA, seen)
 
 
-def _about_others(facts: Facts) -> Iterator[Stop]:
-    if facts.several_sick and has_symptoms(facts):
+def _about_others(facts: Facts, policy: Policy) -> Iterator[Stop]:
+    if facts.several_sick and facts.has_symptoms:
         names = ", ".join(facts.sick_neighbours[:5])
         yield _stop("several_services", f"Several other services are sick at once: {names}.")
     if facts.both_sick or facts.pods.shared:
         yield _stop("both_revisions_sick", "The old revision fails as well as the new one.")
+    failing = dependency_fails(facts, policy) if facts.has_symptoms else []
+    if failing:
+        names = ", ".join(c.dependency for c in failing[:3])
+        yield _stop("dependency_fails", f"Calls to a dependency fail: {names}.")
     if facts.pods.placed_badly and not facts.worse_than_control:
         yield _stop(
             "infrastructure", "Pods fail for want of a node or capacity, not for their code."
         )
     if latency_alone(facts):
         yield _stop("latency_alone", "Only latency rose; look at capacity first (A4).")
+
+
+def _about_the_image(facts: Facts, weighed: Weighed) -> Iterator[Stop]:
+    """A new vulnerability holds what would go on (A10); it keeps no one from going back."""
+    risk = facts.context.image_risk
+    if risk is not None and risk.hold and not weighed.blaming:
+        first = risk.reasons[0] if risk.reasons else risk.summary
+        yield _stop(NEW_VULNERABILITY, f"{risk.image} must not go on to the next stage: {first}.")
 
 
 def _about_time(facts: Facts, weighed: Weighed, policy: Policy) -> Iterator[Stop]:

@@ -9,7 +9,9 @@ from mcp_devops.decision.causes import sees_enough
 from mcp_devops.decision.facts import Facts
 from mcp_devops.decision.pod_reading import cause_of
 from mcp_devops.decision.policy import Policy
-from mcp_devops.decision.vetoes import NOT_ENOUGH_DATA, Stop
+from mcp_devops.decision.rules.outbound import dependency_fails
+from mcp_devops.decision.rules.scaling import events_near_onset
+from mcp_devops.decision.vetoes import NEW_VULNERABILITY, NOT_ENOUGH_DATA, Stop
 from mcp_devops.decision.vocabulary import ENVIRONMENT, NEVER_STARTED
 from mcp_devops.decision.weighing import Weighed
 from mcp_devops.model.evidence import PodCause
@@ -49,6 +51,8 @@ def headline(
         return f"Look at {name} {number} before touching it: {why}. {reason}"
     if [s.veto.code for s in stops if s.blocks] == [NOT_ENOUGH_DATA]:
         return f"Nothing points at {name} {number}, and nothing clears it. {blocking[0]}"
+    if [s.veto.code for s in stops if s.blocks] == [NEW_VULNERABILITY]:
+        return f"Hold {name} {number} where it is; it serves as well as before. {blocking[0]}"
     if blocking:
         return f"Do not roll {name} back for this. {blocking[0]}"
     return f"Look at {name} {number}: something is wrong, probably {_plain(cause)}."
@@ -110,11 +114,9 @@ def ask_next(facts: Facts, stops: Sequence[Stop], policy: Policy) -> str:
     if lost:
         first = min(lost, key=lambda m: (m.source, m.what, m.why))
         return f"Get {first.what} from {first.source} again ({first.why}), then judge anew."
-    if facts.several_sick:
-        sick = ", ".join((name, *facts.sick_neighbours[:3]))
-        return f"Which dependency do {sick} share, and is it up?"
-    if facts.both_sick:
-        return f"Errors of {name} by outbound call: which dependency do both revisions miss?"
+    shared = _ask_about_dependencies(facts, policy)
+    if shared:
+        return shared
     if facts.pods.shared or facts.pods.configuration_gone:
         return (
             f"kubernetes_tail_logs on an old and a new pod of {namespace}/{name}: what do both "
@@ -131,16 +133,36 @@ def ask_next(facts: Facts, stops: Sequence[Stop], policy: Policy) -> str:
             f"kubernetes_tail_logs on a new pod of {namespace}/{name} with previous=true, and on "
             "an old pod: does only the new one fail?"
         )
+    near = events_near_onset(facts, policy)
+    if "latency_alone" in codes and near:
+        return f"Give {namespace}/{name} its capacity back ({near[0].what}): does p99 follow?"
     if "latency_alone" in codes:
         return (
             f"Scaling events of {namespace}/{name} (HPA, nodes) at the onset, then p99 by version: "
             "is only the new version slow?"
         )
+    risk = facts.context.image_risk
+    if NEW_VULNERABILITY in codes and risk is not None:
+        return f"Is what {risk.image} brought reachable here, and is a fixed version out?"
     if sees_enough(facts) and not weighed_anything(facts):
         return "Nothing; look again if an alert fires."
     if any(c.concurrent for c in facts.judged):
         return f"Errors by endpoint for the new version of {name}: which code path fails?"
     return f"Compare the error rate by version: {_by_version(facts)}"
+
+
+def _ask_about_dependencies(facts: Facts, policy: Policy) -> str | None:
+    name = facts.context.target.name
+    failing = dependency_fails(facts, policy) if facts.has_symptoms else []
+    if failing:
+        first = failing[0]
+        return f"Is {first.dependency} up, for its other callers too? Calls to it: {first.query}"
+    if facts.several_sick:
+        sick = ", ".join((name, *facts.sick_neighbours[:3]))
+        return f"Which dependency do {sick} share, and is it up?"
+    if facts.both_sick:
+        return f"Errors of {name} by outbound call: which dependency do both revisions miss?"
+    return None
 
 
 def cause_of_pods(facts: Facts) -> PodCause:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from mcp_devops.errors import DevOpsError, NoData, UpstreamError
+from mcp_devops.errors import UpstreamError
+from mcp_devops.incidents.gaps import Gaps
+from mcp_devops.incidents.question import Question
+from mcp_devops.incidents.requests import Rates, RequestEvidence, request_evidence
+from mcp_devops.incidents.surroundings import drift, images
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.cluster import Cluster
 from mcp_devops.integrations.kubernetes.facts import (
@@ -18,85 +22,62 @@ from mcp_devops.integrations.kubernetes.facts import (
     scaling_events,
 )
 from mcp_devops.integrations.kubernetes.snapshot import Snapshot, look
-from mcp_devops.integrations.prometheus.client import PrometheusClient
-from mcp_devops.integrations.prometheus.series import (
-    Comparison,
-    Subject,
-    compare,
-    neighbour_rates,
-)
 from mcp_devops.model.change import Change
-from mcp_devops.model.evidence import (
-    DiagnosticContext,
-    Missing,
-    Neighbour,
-    RolloutHealth,
-    ScalingEvent,
-)
-from mcp_devops.model.target import Workload, WorkloadKind
+from mcp_devops.model.evidence import DiagnosticContext, Neighbour, RolloutHealth, ScalingEvent
+from mcp_devops.model.surroundings import ImageDifference, ImageRisk
+from mcp_devops.model.target import Workload
 from mcp_devops.toolkit.clock import Clock
-from mcp_devops.toolkit.comparing import WindowOverrides
 from mcp_devops.toolkit.context import Progress, Services
 
 T = TypeVar("T")
 SICK_RISE = 0.005
 """Rise of a neighbour's error rate that makes it sick: the floor of decision.md section 2."""
 
-
 AROUND_S = 900
 """Seconds before the deployment in which others' rollouts and scaling may matter: the age within
 which a deployment is suspected at all (users' rule A4)."""
 
+PATIENCE = 0.25
+"""Part of the deadline for which metrics wait for a cluster that does not answer, where the caller
+said when the deployment was: they are then compared without telling revisions apart."""
 
-@dataclass
-class Question:
-    """What to collect, and how.
-
-    Attributes:
-        target: The workload.
-        service: Its name in metric labels.
-        windows: What differs from each source's own windows.
-        deployed_at: Overrides when the change began.
-        deadline_s: Seconds one source may take.
-        rolled_back_before: Whether this incident already had a rollback.
-        bad: Template hashes that were judged bad before: nothing to return to.
-    """
-
-    target: Workload
-    service: str
-    windows: WindowOverrides = field(default_factory=WindowOverrides)
-    deployed_at: datetime | None = None
-    deadline_s: float = 20.0
-    rolled_back_before: bool = False
-    bad: tuple[str, ...] = ()
+Images = tuple[ImageRisk | None, ImageDifference | None]
 
 
-@dataclass
-class _Gaps:
-    deadline_s: float
-    missing: list[Missing] = field(default_factory=list)
+class _Run:
+    """One investigation: its sources, as tasks that begin as soon as they can."""
 
-    async def attempt(
-        self, source: str, what: str, work: Awaitable[T], *, needed: bool = False
-    ) -> T | None:
-        """Await one source; its failure is a line of missing evidence, not a failed run."""
-        try:
-            async with asyncio.timeout(self.deadline_s):
-                return await work
-        except TimeoutError:
-            why = f"UPSTREAM_TIMEOUT: no answer within {self.deadline_s:g} s"
-        except DevOpsError as problem:
-            why = f"{problem.code}: {problem.what}"
-        self.missing.append(Missing(source=source, what=what, why=why, needed=needed))
-        return None
+    def __init__(self, services: Services, clock: Clock, question: Question) -> None:
+        self.services = services
+        self.clock = clock
+        self.question = question
+        self.gaps = Gaps(question.deadline_s)
+        self.tasks: list[asyncio.Task[object]] = []
 
-    async def listed(self, what: str, work: Awaitable[tuple[list[T], list[Missing]]]) -> list[T]:
-        """Await a source that tells its own gaps beside what it found."""
-        found = await self.attempt("kubernetes", what, work)
-        if found is None:
-            return []
-        self.missing += found[1]
-        return found[0]
+    def begin(self, work: Awaitable[T]) -> asyncio.Task[T]:
+        """Start one source."""
+
+        async def run() -> T:
+            return await work
+
+        task = asyncio.create_task(run())
+        self.tasks.append(task)
+        return task
+
+    async def end(self) -> None:
+        """Cancel what still runs, and wait for it."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _running(services: Services, clock: Clock, question: Question) -> AsyncIterator[_Run]:
+    run = _Run(services, clock, question)
+    try:
+        yield run
+    finally:
+        await run.end()
 
 
 async def collect(
@@ -109,147 +90,146 @@ async def collect(
             workload itself cannot be read. An unreachable cluster is missing evidence instead.
     """
     begun = clock.monotonic()
-    gaps = _Gaps(question.deadline_s)
     target = question.target
     cluster = await (await services.get(KubernetesClient)).cluster(target.cluster or None)
-    await progress(1, 5, "reading the rollout and its pods")
-    seen = await _look(gaps, cluster, target, clock)
-    change: Change | None = None
-    rollout: RolloutHealth | None = None
-    if seen is not None:
-        change, rollout = await asyncio.gather(
-            gaps.attempt(
-                "kubernetes", "the rollout", change_of(cluster, seen, question.bad), needed=True
-            ),
-            gaps.attempt("kubernetes", "pods", health_of(cluster, seen), needed=True),
-        )
-    started = question.deployed_at or (change.started_at if change else None)
-    comparison: Comparison | None = None
-    scaling: list[ScalingEvent] = []
-    others: list[Neighbour] = []
-    if started is not None:
+    async with _running(services, clock, question) as run:
+        gaps = run.gaps
+        drifted = run.begin(drift(gaps, services, question.service))
+        await progress(1, 5, "reading the rollout and its pods")
+        seen = run.begin(_look(gaps, cluster, target, clock))
+        change = run.begin(_change(gaps, cluster, seen, question))
+        rollout = run.begin(_health(gaps, cluster, seen))
+        around = run.begin(_around(gaps, cluster, target, clock, change, question))
+        requests = run.begin(_requests(run, change))
+        image = run.begin(_images(run, change))
+        # The workload that cannot be read at all ends the investigation before all else.
+        await seen
         await progress(2, 5, "comparing metrics before and after; looking at neighbours")
-        since = started - timedelta(seconds=AROUND_S)
-        now = clock.now()
-        recent_s = (now - since).total_seconds()
-        comparison, scaling, others = await asyncio.gather(
-            _requests(gaps, services, question, change, started),
-            gaps.listed("scaling events", scaling_events(cluster, target, since)),
-            gaps.listed("other workloads", neighbours(cluster, target, now, started, recent_s)),
+        found, (scaling, others) = await requests, await around
+        await progress(3, 5, "reading images and infrastructure")
+        risk, difference = await image
+        drift_found = await drifted
+        await progress(4, 5, "weighing neighbours")
+        return DiagnosticContext(
+            target=target,
+            change=await change,
+            windows=found.windows,
+            rollout=await rollout,
+            requests=found.series,
+            scaling=tuple(scaling),
+            neighbours=_joined(others, found.rates, question.service),
+            outbound=found.outbound,
+            drift=drift_found,
+            image_risk=risk,
+            image_difference=difference,
+            rolled_back_before=question.rolled_back_before,
+            missing=gaps.missing,
+            collected_at=clock.now(),
+            took_s=round(clock.monotonic() - begun, 3),
         )
-    await progress(4, 5, "weighing neighbours")
-    around = await _neighbours(gaps, services, question, comparison, others)
-    return DiagnosticContext(
-        target=target,
-        collected_at=clock.now(),
-        change=change,
-        windows=comparison.windows if comparison else None,
-        rollout=rollout,
-        requests=comparison.series if comparison else (),
-        scaling=tuple(scaling),
-        neighbours=around,
-        rolled_back_before=question.rolled_back_before,
-        missing=tuple(gaps.missing),
-        took_s=round(clock.monotonic() - begun, 3),
-    )
 
 
-async def _look(gaps: _Gaps, cluster: Cluster, target: Workload, clock: Clock) -> Snapshot | None:
+async def _look(gaps: Gaps, cluster: Cluster, target: Workload, clock: Clock) -> Snapshot | None:
     """Read the workload with its pods and revisions; only an unreachable cluster is a gap."""
     try:
-        async with asyncio.timeout(gaps.deadline_s):
+        async with gaps.deadline():
             return await look(cluster, target, clock.now())
     except TimeoutError:
-        why = f"UPSTREAM_TIMEOUT: no answer within {gaps.deadline_s:g} s"
+        why = gaps.late()
     except UpstreamError as problem:
         why = f"{problem.code}: {problem.what}"
-    gaps.missing.append(Missing(source="kubernetes", what="the workload", why=why, needed=True))
+    gaps.note("kubernetes", "the workload", why, needed=True)
     return None
 
 
-def subject_of(question_service: str, target: Workload, change: Change | None) -> Subject:
-    """Whose requests to count; revisions are told apart by ReplicaSet, which Deployments have."""
-    split = target.kind is WorkloadKind.DEPLOYMENT and change is not None
-    return Subject(
-        service=question_service,
-        namespace=target.namespace,
-        new=change.revision.name if split and change else None,
-        old=change.previous.name if split and change and change.previous else None,
+async def _change(
+    gaps: Gaps, cluster: Cluster, looked: Awaitable[Snapshot | None], question: Question
+) -> Change | None:
+    seen = await looked
+    if seen is None:
+        return None
+    found = change_of(cluster, seen, question.bad)
+    return await gaps.attempt("kubernetes", "the rollout", found, needed=True)
+
+
+async def _health(
+    gaps: Gaps, cluster: Cluster, looked: Awaitable[Snapshot | None]
+) -> RolloutHealth | None:
+    seen = await looked
+    if seen is None:
+        return None
+    return await gaps.attempt("kubernetes", "pods", health_of(cluster, seen), needed=True)
+
+
+async def _started(change: asyncio.Task[Change | None], question: Question) -> datetime | None:
+    """When the change began; None: nobody knows."""
+    if question.deployed_at is not None:
+        return question.deployed_at
+    found = await change
+    return found.started_at if found else None
+
+
+async def _around(
+    gaps: Gaps,
+    cluster: Cluster,
+    target: Workload,
+    clock: Clock,
+    change: asyncio.Task[Change | None],
+    question: Question,
+) -> tuple[list[ScalingEvent], list[Neighbour]]:
+    """Capacity changes, and other workloads of the namespace."""
+    live = await change
+    started = await _started(change, question)
+    if started is None or live is None:
+        return [], []
+    since = started - timedelta(seconds=AROUND_S)
+    now = clock.now()
+    recent_s = (now - since).total_seconds()
+    return await asyncio.gather(
+        gaps.listed(
+            "scaling events", scaling_events(cluster, target, since, live.revision.name, started)
+        ),
+        gaps.listed("other workloads", neighbours(cluster, target, now, started, recent_s)),
     )
 
 
-async def _requests(
-    gaps: _Gaps,
-    services: Services,
-    question: Question,
-    change: Change | None,
-    started: datetime,
-) -> Comparison | None:
-    prometheus = await services.find(PrometheusClient)
-    what = "error rate and p99"
-    if prometheus is None:
-        gaps.missing.append(
-            Missing(source="prometheus", what=what, why="NOT_CONFIGURED: no metric source is set")
-        )
-        return None
-    rule = question.windows.rule(prometheus.settings.rule)
-    subject = subject_of(question.service, question.target, change)
-    try:
-        async with asyncio.timeout(question.deadline_s):
-            found = await compare(prometheus, subject, started, rule)
-    except NoData as nothing:
-        gaps.missing.append(
-            Missing(source="prometheus", what=what, why=f"{nothing.code}: {nothing.what}")
-        )
-        return None
-    except TimeoutError:
-        why = f"UPSTREAM_TIMEOUT: no answer within {question.deadline_s:g} s"
-        gaps.missing.append(Missing(source="prometheus", what=what, why=why, needed=True))
-        return None
-    except DevOpsError as problem:
-        why = f"{problem.code}: {problem.what}"
-        gaps.missing.append(Missing(source="prometheus", what=what, why=why, needed=True))
-        return None
-    if found is None:
-        ready = started + timedelta(seconds=rule.grace_s + rule.step_s)
-        why = f"TOO_EARLY: the first whole bucket ends at {ready:%H:%M:%S} UTC"
-        gaps.missing.append(Missing(source="prometheus", what=what, why=why))
-    return found
+async def _requests(run: _Run, change: asyncio.Task[Change | None]) -> RequestEvidence:
+    question = run.question
+    if question.deployed_at is not None:
+        await asyncio.wait([change], timeout=question.deadline_s * PATIENCE)
+        live = change.result() if change.done() else None
+    else:
+        live = await change
+    started = question.deployed_at or (live.started_at if live else None)
+    if started is None:
+        return RequestEvidence()
+    return await request_evidence(run.gaps, run.services, question, live, started)
 
 
-async def _neighbours(
-    gaps: _Gaps,
-    services: Services,
-    question: Question,
-    comparison: Comparison | None,
-    others: list[Neighbour],
-) -> tuple[Neighbour, ...]:
-    """Join what pods and what metrics say of the other services."""
+async def _images(run: _Run, change: asyncio.Task[Change | None]) -> Images:
+    return await images(run.gaps, run.services, await change)
+
+
+def _joined(others: list[Neighbour], rates: Rates | None, service: str) -> tuple[Neighbour, ...]:
+    """What pods and what metrics say of the other services."""
     known = {n.service: n for n in others}
-    prometheus = await services.find(PrometheusClient)
-    if prometheus is not None and comparison is not None and comparison.convention is not None:
-        rates = await gaps.attempt(
-            "prometheus",
-            "error rates of other services",
-            neighbour_rates(prometheus, comparison.convention, comparison.windows),
+    for name, (before, after, requests) in (rates or {}).items():
+        if name == service:
+            continue
+        base = known.get(name) or Neighbour(
+            service=name,
+            deployed_recently=False,
+            baseline_error_rate=None,
+            after_error_rate=None,
+            sick=False,
         )
-        for name, (before, after, requests) in (rates or {}).items():
-            if name == question.service:
-                continue
-            base = known.get(name) or Neighbour(
-                service=name,
-                deployed_recently=False,
-                baseline_error_rate=None,
-                after_error_rate=None,
-                sick=False,
-            )
-            rose = before is not None and after is not None and after - before >= SICK_RISE
-            known[name] = base.model_copy(
-                update={
-                    "baseline_error_rate": before,
-                    "after_error_rate": after,
-                    "requests": requests,
-                    "sick": base.sick or rose,
-                }
-            )
+        rose = before is not None and after is not None and after - before >= SICK_RISE
+        known[name] = base.model_copy(
+            update={
+                "baseline_error_rate": before,
+                "after_error_rate": after,
+                "requests": requests,
+                "sick": base.sick or rose,
+            }
+        )
     return tuple(sorted(known.values(), key=lambda n: (not n.sick, n.service)))

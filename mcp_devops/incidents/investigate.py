@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mcp_devops.incidents.collect import Question, collect
+from mcp_devops.incidents.collect import collect
+from mcp_devops.incidents.question import Question
 from mcp_devops.incidents.settings import IncidentSettings
 from mcp_devops.incidents.store import IncidentStore, Stored
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
@@ -19,7 +20,8 @@ from mcp_devops.model.evidence import (
     ScalingEvent,
 )
 from mcp_devops.model.incident import IncidentStatus
-from mcp_devops.model.record import Moment
+from mcp_devops.model.record import Moment, Record
+from mcp_devops.model.surroundings import Drift, ImageRisk, OutboundCalls, ReleaseIssues
 from mcp_devops.model.target import Workload
 from mcp_devops.model.window import Windows
 from mcp_devops.text.people import ago, percent
@@ -55,7 +57,7 @@ class Investigate(WorkloadPlace):
     deployed_at: Moment | None = None
     """When the change began, RFC 3339; default: when the live revision began to roll out."""
     baseline_minutes: float | None = Field(None, ge=1, le=1440)
-    """Length of the baseline before the change; default 30."""
+    """Length of the baseline; default 30."""
     buffer_minutes: float | None = Field(None, ge=0, le=1440)
     """Gap between the baseline's end and the change; default 10."""
     step_s: float | None = Field(None, ge=5, le=3600)
@@ -69,6 +71,40 @@ def reads_of(args: Investigate) -> tuple[Rbac, ...]:
     own = args.kind.resource
     history = "replicasets" if own == "deployments" else "controllerrevisions"
     return tuple(n for n in READS if n.optional or n.resource in (own, history, "pods"))
+
+
+class Surroundings(Record):
+    """What else differs or fails."""
+
+    failing_calls: tuple[OutboundCalls, ...] = ()
+    """Dependencies whose calls fail more than before."""
+    drift: tuple[Drift, ...] = ()
+    """Infrastructure that differs from its configuration, the heaviest first."""
+    image: str | None = None
+    """How the image differs from the one before."""
+    image_risk: ImageRisk | None = None
+    """Its new vulnerabilities."""
+    issues: ReleaseIssues | None = None
+    """Issues that the release brought."""
+
+    def lines(self) -> list[str]:
+        """For people, a line a fact."""
+        lines = [
+            f"  calls to {c.dependency}: {percent(c.after_error_rate)} fail,"
+            f" {percent(c.baseline_error_rate)} before"
+            for c in self.failing_calls
+        ]
+        lines += [f"  drift {d.address}: {d.what}" for d in self.drift]
+        if self.image:
+            lines.append(f"  image: {self.image}")
+        if self.image_risk:
+            lines.append(f"  scans: {self.image_risk.summary}")
+        if self.issues:
+            lines.append(
+                f"  issues in {self.issues.release}: {self.issues.serious} new or regressed"
+                f" errors, {self.issues.events} events ({self.issues.source})"
+            )
+        return lines
 
 
 class Investigation(Answer):
@@ -98,6 +134,8 @@ class Investigation(Answer):
     """Where the windows lie."""
     scaling: tuple[ScalingEvent, ...] = ()
     """Capacity changes near the deployment."""
+    surroundings: Surroundings | None = None
+    """Dependencies, infrastructure, image and issues, where something was found."""
     sick_neighbours: tuple[Neighbour, ...] = ()
     """Other services in trouble in the same minutes."""
     neighbours_seen: int = 0
@@ -130,11 +168,13 @@ class Investigation(Answer):
                     if pods.log_line:
                         lines.append(f"    last words (data): {pods.log_line}")
         lines.extend(
-            f"  {a.arm.value}: {a.requests} requests, error rate {percent(a.error_rate)},"
-            f" p99 {a.p99_ms} ms, {a.buckets_with_data}/{a.buckets} buckets"
+            f"  {a.source} {a.arm.value}: {a.requests} requests,"
+            f" error rate {percent(a.error_rate)}, p99 {a.p99_ms} ms,"
+            f" {a.buckets_with_data}/{a.buckets} buckets"
             for a in self.arms
         )
         lines += [f"  scaling {e.at:%H:%M:%S} {e.what}" for e in self.scaling]
+        lines += self.surroundings.lines() if self.surroundings else []
         lines += [f"  neighbour in trouble: {n.service}" for n in self.sick_neighbours]
         lines += [f"  MISSING {m.source} {m.what}: {m.why}" for m in self.missing]
         return "\n".join([*lines, f"Next: {self.next}"])
@@ -219,7 +259,16 @@ def present(
     """The context as an answer."""
     change = found.change
     arms = tuple(summarise(s, found.windows) for s in found.requests)
-    requests = headline(found.target.name, {a.arm: a for a in arms}) if arms else None
+    first = arms[0].source if arms else None
+    told = {a.arm: a for a in arms if a.source == first}
+    requests = headline(found.target.name, told) if arms else None
+    around = Surroundings(
+        failing_calls=tuple(c for c in found.outbound if _fails(c))[:5],
+        drift=found.drift[:5],
+        image=found.image_difference.summary if found.image_difference else None,
+        image_risk=found.image_risk,
+        issues=found.issues,
+    )
     sick = tuple(n for n in found.neighbours if n.sick)
     return Investigation(
         headline=_headline(found, requests),
@@ -235,6 +284,7 @@ def present(
         arms=arms,
         windows=found.windows,
         scaling=found.scaling[-5:],
+        surroundings=around if around != Surroundings() else None,
         sick_neighbours=sick[:8],
         neighbours_seen=len(found.neighbours),
         missing=found.missing,
@@ -242,6 +292,11 @@ def present(
         evidence=found if response_format is ResponseFormat.DETAILED else None,
         next=f"incident_decide with incident_id {incident_id}.",
     )
+
+
+def _fails(calls: OutboundCalls) -> bool:
+    """Whether more calls fail than before."""
+    return calls.failed > 0 and (calls.after_error_rate or 0) > (calls.baseline_error_rate or 0)
 
 
 def _headline(found: DiagnosticContext, requests: str | None) -> str:

@@ -6,6 +6,13 @@ from enum import StrEnum
 
 from mcp_devops.model.change import Change
 from mcp_devops.model.record import Moment, Record
+from mcp_devops.model.surroundings import (
+    Drift,
+    ImageDifference,
+    ImageRisk,
+    OutboundCalls,
+    ReleaseIssues,
+)
 from mcp_devops.model.target import Workload
 from mcp_devops.model.window import Windows
 
@@ -212,6 +219,16 @@ class DiagnosticContext(Record):
     """Capacity changes inside the windows."""
     neighbours: tuple[Neighbour, ...] = ()
     """Other services in the same minutes."""
+    outbound: tuple[OutboundCalls, ...] = ()
+    """Its calls to dependencies."""
+    drift: tuple[Drift, ...] = ()
+    """Infrastructure that differs from its configuration."""
+    image_risk: ImageRisk | None = None
+    """New vulnerabilities; null: no scans to compare."""
+    image_difference: ImageDifference | None = None
+    """How the image differs; null: the images cannot be read."""
+    issues: ReleaseIssues | None = None
+    """What the error tracker says of the release."""
     rolled_back_before: bool = False
     """Whether this incident already had a rollback."""
     missing: tuple[Missing, ...] = ()

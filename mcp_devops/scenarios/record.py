@@ -132,7 +132,8 @@ class Recording:
             "application/merge-patch+json",
         )
         _say(f"{story.name}: rolled out {subject.after.version}; {story.bad_s:g} s")
-        await asyncio.sleep(story.bad_s)
+        await self._scaled()
+        await asyncio.sleep(story.bad_s - story.scale_at_s)
         listed = {c: asyncio.Event() for c in COLLECTIONS}
         tasks = [asyncio.create_task(self.follow(c, e)) for c, e in listed.items()]
         await asyncio.gather(*(e.wait() for e in listed.values()))
@@ -155,6 +156,18 @@ class Recording:
         ]
         await self.read_logs(new)
         await self._write(answer[1], CLOCK.now().timestamp())
+
+    async def _scaled(self) -> None:
+        """Take pods away, as somebody's `kubectl scale` would, where the story says so."""
+        story = self.story
+        await asyncio.sleep(story.scale_at_s)
+        if story.scale_to is not None:
+            await self.cluster.patch(
+                deployments_path(story.subject.name),
+                {"spec": {"replicas": story.scale_to}},
+                "application/merge-patch+json",
+            )
+            _say(f"{story.name}: scaled to {story.scale_to}")
 
     async def _undo(self) -> tuple[float, Json]:
         subject = self.story.subject

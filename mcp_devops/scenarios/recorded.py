@@ -88,6 +88,16 @@ def about(name: str) -> About:
     return About.model_validate_json((_folder(name) / "scenario.json").read_bytes())
 
 
+def scans(name: str) -> Path | None:
+    """Folder of a scenario's scan reports, if it has some.
+
+    Raises:
+        NotFound: There is no scenario of that name.
+    """
+    folder = _folder(name) / "scans"
+    return folder if folder.is_dir() else None
+
+
 def load(name: str) -> Scenario:
     """Read a recording.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from mcp_devops.scenarios.listening import listening
-from mcp_devops.scenarios.recorded import About, load
+from mcp_devops.scenarios.recorded import Scenario, load, scans
 from mcp_devops.scenarios.replay_kubernetes import kubernetes_app
 from mcp_devops.scenarios.replay_prometheus import prometheus_app
 from mcp_devops.scenarios.world import World
@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 
 CONTEXT = "recorded"
 """Name of the kubeconfig context."""
-TOOLSETS = ("incident", "kubernetes", "prometheus")
-"""What a recording holds; everything else would reach for the person's own systems."""
+TOOLSETS = ("docker", "incident", "kubernetes", "prometheus")
+"""What a recording may hold; everything else would reach for the person's own systems. Of Docker
+only scan reports, and only where the recording has some."""
 
 
 @asynccontextmanager
@@ -69,12 +70,12 @@ async def prepared(
         with tempfile.TemporaryDirectory(prefix="mcp-devops-") as made:
             folder = Path(made)
             about = world.scenario.about
-            connect(os.environ, folder, about, cluster, token, metrics)
+            connect(os.environ, folder, world.scenario, cluster, token, metrics)
             state = settings.state_dir or folder / "state"
             played = settings.model_copy(
                 update={
                     "allow_writes": settings.allow_writes or (about.namespace,),
-                    "toolsets": settings.toolsets or TOOLSETS,
+                    "toolsets": settings.toolsets or toolsets(name),
                     "state_dir": state,
                 }
             )
@@ -82,10 +83,19 @@ async def prepared(
             yield played, world.clock
 
 
+def toolsets(name: str) -> tuple[str, ...]:
+    """The tool sets that a recording holds.
+
+    Raises:
+        NotFound: There is no such scenario.
+    """
+    return tuple(t for t in TOOLSETS if t != "docker" or scans(name) is not None)
+
+
 def connect(
     environ: MutableMapping[str, str],
     folder: Path,
-    about: About,
+    scenario: Scenario,
     cluster: str,
     token: str,
     metrics: str,
@@ -95,14 +105,14 @@ def connect(
     Args:
         environ: What is changed.
         folder: Where the kubeconfig is written.
-        about: The scenario.
+        scenario: What is played.
         cluster: Address of the Kubernetes API.
         token: Its token.
         metrics: Address of Prometheus.
     """
     kubeconfig = folder / "kubeconfig"
     kubeconfig.touch(mode=0o600)
-    kubeconfig.write_text(_kubeconfig(cluster, token, about.namespace), encoding="utf-8")
+    kubeconfig.write_text(_kubeconfig(cluster, token, scenario.about.namespace), encoding="utf-8")
     empty = folder / "mcp-devops.toml"
     empty.touch()
     for toolset in TOOLSETS:
@@ -111,10 +121,12 @@ def connect(
             del environ[variable]
     environ.update(
         {
-            **about.settings,
+            **scenario.about.settings,
             CONFIG_VARIABLE: str(empty),
             "KUBECONFIG": str(kubeconfig),
             f"{ENV_PREFIX}PROMETHEUS__URL": metrics,
+            f"{ENV_PREFIX}DOCKER__ENGINE": "false",
+            f"{ENV_PREFIX}DOCKER__SCAN_ROOTS": str(scans(scenario.name) or ""),
         }
     )
     for variable in ("NO_PROXY", "no_proxy"):

@@ -61,6 +61,8 @@ class Story:
         warm_up_s: Seconds of traffic before the rollout.
         bad_s: Seconds between the rollout and the look.
         after_s: Seconds recorded after the rollback.
+        scale_to: Pods that somebody leaves of the judged service after the rollout; None: all.
+        scale_at_s: Seconds after the rollout at which that happens.
         ahead_s: Seconds that the neighbours run before the judged service is deployed: their own
             deployment then lies more than 15 minutes before its rollout.
     """
@@ -71,6 +73,8 @@ class Story:
     bad_s: float = 85
     after_s: float = 150
     ahead_s: float = 0
+    scale_to: int | None = None
+    scale_at_s: float = 0
 
     @property
     def subject(self) -> Service:
@@ -169,6 +173,41 @@ STORIES: Mapping[str, Story] = {
             bad_s=130,
             after_s=120,
             ahead_s=780,
+        ),
+        Story(
+            "slow-after-scaling",
+            (
+                Service(
+                    "pricing",
+                    Release("6.1.0", {"DEGRADE_AFTER_S": "100000"}),
+                    Release("6.2.0", {"LATENCY_MS": "60", "DEGRADE_AFTER_S": "48"}),
+                    replicas=4,
+                    surge=2,
+                    path="/quotes",
+                ),
+                CATALOG,
+                SHIPPING,
+            ),
+            bad_s=150,
+            after_s=90,
+            scale_to=2,
+            scale_at_s=52,
+        ),
+        Story(
+            "vulnerable-image",
+            (
+                Service(
+                    "profile",
+                    Release("2.0.3", {"LATENCY_MS": "12"}),
+                    Release("2.1.0", {"LATENCY_MS": "12"}),
+                    min_ready_s=10,
+                    path="/profile",
+                ),
+                CATALOG,
+                SHIPPING,
+            ),
+            bad_s=170,
+            after_s=90,
         ),
     )
 }

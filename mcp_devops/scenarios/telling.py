@@ -94,6 +94,10 @@ class Teller:
             pods = [("new", found.rollout.new), ("old", found.rollout.old)]
             self.say(_pods([(which, p) for which, p in pods if p is not None]))
         self._differences(found.differences)
+        for event in found.scaling:
+            self.say(f"[yellow]capacity:[/] {escape(event.what)}")
+        for line in found.surroundings.lines() if found.surroundings else ():
+            self.say(f"[yellow]found:[/] {escape(line.strip())}")
         if found.sick_neighbours:
             names = ", ".join(
                 f"{n.service} ({percent(n.baseline_error_rate)} -> {percent(n.after_error_rate)})"

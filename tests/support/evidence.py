@@ -24,6 +24,13 @@ from mcp_devops.model.evidence import (
     RolloutHealth,
     ScalingEvent,
 )
+from mcp_devops.model.surroundings import (
+    Drift,
+    DriftArea,
+    ImageRisk,
+    OutboundCalls,
+    ReleaseIssues,
+)
 from mcp_devops.model.target import Workload
 from mcp_devops.model.window import WindowRule, windows_around
 
@@ -198,6 +205,57 @@ def scaling(at_s: float, what: str = "HPA scaled checkout from 6 to 3") -> Scali
     return ScalingEvent(at=seconds(at_s), what=what, source="horizontal-pod-autoscaler")
 
 
+def drifted(
+    weight: float = 0.8, *, names_service: bool = False, address: str = "aws_security_group.shop"
+) -> Drift:
+    return Drift(
+        at=T0,
+        address=address,
+        area=DriftArea.NETWORK,
+        weight=weight,
+        what="update: what may reach the service differs",
+        names_service=names_service,
+    )
+
+
+def calls(
+    after: float,
+    *,
+    before: float | None = 0.001,
+    number: float = 1000,
+    old: float | None = None,
+    new: float | None = None,
+    dependency: str = "bank",
+) -> OutboundCalls:
+    return OutboundCalls(
+        dependency=dependency,
+        baseline_error_rate=before,
+        after_error_rate=after,
+        calls=number,
+        failed=number * after,
+        old_error_rate=old,
+        new_error_rate=new,
+        query="sum by (server_address) (increase(calls[600s]))",
+    )
+
+
+def risky(*, hold: bool = True) -> ImageRisk:
+    return ImageRisk(
+        image="shop/checkout:2",
+        previous="shop/checkout:1",
+        hold=hold,
+        summary="1 new vulnerability",
+        reasons=("critical: CVE-2030-1 in openssl (fixed in 3.0.9)",) if hold else (),
+        new_by_severity={"critical": 1} if hold else {"low": 1},
+    )
+
+
+def issues(serious: int = 2, events: int = 40, level: str = "error") -> ReleaseIssues:
+    return ReleaseIssues(
+        source="sentry rest", release="shop@2.0", new={level: serious}, events=events
+    )
+
+
 def missing(source: str = "prometheus", *, needed: bool) -> Missing:
     return Missing(source=source, what="error rate", why="UPSTREAM_TIMEOUT", needed=needed)
 
@@ -210,6 +268,10 @@ def context(
     neighbours: Sequence[Neighbour] = (),
     scaling: Sequence[ScalingEvent] = (),
     missing: Sequence[Missing] = (),
+    drift: Sequence[Drift] = (),
+    outbound: Sequence[OutboundCalls] = (),
+    image_risk: ImageRisk | None = None,
+    issues: ReleaseIssues | None = None,
     rolled_back_before: bool = False,
     windowed: bool = True,
 ) -> DiagnosticContext:
@@ -221,6 +283,10 @@ def context(
         rollout=rollout,
         requests=requests,
         scaling=tuple(scaling),
+        drift=tuple(drift),
+        outbound=tuple(outbound),
+        image_risk=image_risk,
+        issues=issues,
         neighbours=tuple(neighbours),
         rolled_back_before=rolled_back_before,
         missing=tuple(missing),

@@ -19,10 +19,17 @@ from mcp_devops.errors import (
 )
 from mcp_devops.integrations.docker import answers
 from mcp_devops.integrations.docker.engineversion import EngineVersion, agreed
-from mcp_devops.integrations.docker.hosts import SOURCE, Endpoint, find_endpoint, tls_context
+from mcp_devops.integrations.docker.hosts import (
+    SOURCE,
+    Endpoint,
+    find_endpoint,
+    names_engine,
+    tls_context,
+)
 from mcp_devops.integrations.docker.references import near_names, quoted
 from mcp_devops.integrations.docker.settings import DockerSettings
 from mcp_devops.integrations.docker.tunnel import Tunnel
+from mcp_devops.integrations.docker.vulnerabilities import ScanReport
 from mcp_devops.toolkit.clock import Clock
 
 if TYPE_CHECKING:
@@ -45,6 +52,13 @@ class DockerClient:
         self._tunnel: Tunnel | None = None
         self._spoken: EngineVersion | None = None
         self._opening = asyncio.Lock()
+        self.scans: dict[tuple[str, int, int], ScanReport] = {}
+        """Scan reports by path, time and size, so that an investigation reads each once."""
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether an engine is named at all; scan reports can be compared without one."""
+        return names_engine(self.settings)
 
     @property
     def endpoint(self) -> Endpoint:

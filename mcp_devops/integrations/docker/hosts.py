@@ -77,17 +77,18 @@ def why_off(settings: DockerSettings, environ: Mapping[str, str] | None = None) 
 
     Scan reports can be compared without an engine.
     """
-    environ = os.environ if environ is None else environ
-    if (
-        settings.scan_roots
-        or settings.host
-        or environ.get("DOCKER_HOST")
-        or _context_name(settings, environ)
-    ):
-        return None
-    if USUAL_SOCKET.exists():
+    if settings.scan_roots or names_engine(settings, environ):
         return None
     return f"neither MCP_DEVOPS_DOCKER__HOST nor DOCKER_HOST is set and {USUAL_SOCKET} is not there"
+
+
+def names_engine(settings: DockerSettings, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether an engine is named, or is where it usually is. Connects to nothing."""
+    if not settings.engine:
+        return False
+    environ = os.environ if environ is None else environ
+    named = settings.host or environ.get("DOCKER_HOST") or _context_name(settings, environ)
+    return bool(named) or USUAL_SOCKET.exists()
 
 
 def find_endpoint(settings: DockerSettings, environ: Mapping[str, str] | None = None) -> Endpoint:
@@ -97,6 +98,12 @@ def find_endpoint(settings: DockerSettings, environ: Mapping[str, str] | None = 
         NotConfigured: None is named, or its address cannot be used.
         Unsupported: It is a kind of address that is not spoken here.
     """
+    if not settings.engine:
+        raise NotConfigured(
+            "Asking a container engine is switched off.",
+            fix="Set MCP_DEVOPS_DOCKER__ENGINE=true.",
+            source=SOURCE,
+        )
     environ = os.environ if environ is None else environ
     if settings.host:
         found = Endpoint(settings.host, "MCP_DEVOPS_DOCKER__HOST", _tls(settings, environ))

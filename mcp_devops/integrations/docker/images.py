@@ -97,28 +97,42 @@ async def compare_images(
 
     Configuration: environment (secret values masked), user, entrypoint, command, ports, labels.
     """
-    client = context.client
+    return await difference(context.client, args.before, args.after)
+
+
+async def difference(client: DockerClient, first: str, second: str) -> ImageComparison:
+    """Compare two images of the engine.
+
+    Args:
+        client: The engine.
+        first: Reference of the image before.
+        second: Reference of the image that is judged.
+
+    Raises:
+        NotFound: The engine does not have one of them.
+        DevOpsError: As the client raises.
+    """
     old, new, old_steps, new_steps = await asyncio.gather(
-        client.image(args.before),
-        client.image(args.after),
-        client.history(args.before),
-        client.history(args.after),
+        client.image(first),
+        client.image(second),
+        client.history(first),
+        client.history(second),
     )
     steps = steps_of([*old_steps, *new_steps])
     bakery = Bakery({"Config": {"Env": [*_config_env(old), *_config_env(new)]}}, steps)
     old_layers, new_layers = _layers(old), _layers(new)
     shared = _shared(old_layers, new_layers)
     changes = list(_changes(old, new, bakery))
-    before, after = _facts(args.before, old), _facts(args.after, new)
+    before, after = _facts(first, old), _facts(second, new)
     same = bool(old.get("Id")) and old.get("Id") == new.get("Id")
     grown = after.size_bytes - before.size_bytes
     fresh = len(new_layers) - shared
     differences = plural(len(changes), "difference")
     return ImageComparison(
-        headline=f"{args.before} and {args.after} are one image ({after.id})."
+        headline=f"{first} and {second} are one image ({after.id})."
         if same
-        else f"{args.after} shares {shared} of its {plural(len(new_layers), 'layer')} with"
-        f" {args.before} and is {size(abs(grown))} {'larger' if grown >= 0 else 'smaller'};"
+        else f"{second} shares {shared} of its {plural(len(new_layers), 'layer')} with"
+        f" {first} and is {size(abs(grown))} {'larger' if grown >= 0 else 'smaller'};"
         f" {differences} in the configuration.",
         before=before,
         after=after,

@@ -124,25 +124,6 @@ def summary(found: ScanComparison) -> str:
     )
 
 
-def scan_evidence(comparison: ScanComparison) -> dict[str, object]:
-    """The comparison as plain facts for an incident: counts and reasons, no lists of findings.
-
-    Returns:
-        staging_hold, summary, reasons, new_by_severity, fixed, fix_available, exploited (ids of
-        new findings known to be used in attacks, among those listed), limits.
-    """
-    return {
-        "staging_hold": comparison.staging_hold,
-        "summary": summary(comparison),
-        "reasons": list(comparison.reasons),
-        "new_by_severity": {c.severity: c.new for c in comparison.counts if c.new},
-        "fixed": sum(c.fixed for c in comparison.counts),
-        "fix_available": comparison.fix_available,
-        "exploited": [f.id for f in comparison.new if f.exploited],
-        "limits": list(comparison.notes),
-    }
-
-
 def _worst_first(found: Iterable[Vulnerability]) -> list[Vulnerability]:
     return sorted(found, key=lambda v: (-v.severity, not v.exploited, v.id, v.key))
 

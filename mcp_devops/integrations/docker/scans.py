@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 from mcp_devops.integrations.docker.client import DockerClient
 from mcp_devops.integrations.docker.references import ImageRef
 from mcp_devops.integrations.docker.scancompare import (
-    Finding,
-    SeverityCount,
+    ScanComparison,
     compare_reports,
     summary,
 )
@@ -47,31 +46,8 @@ class CompareScansInput(Record):
         return self
 
 
-class ScanAnswer(Answer):
+class ScanAnswer(Answer, ScanComparison):
     """What two scans say about two images."""
-
-    staging_hold: bool
-    """Whether the image after must not go on."""
-    reasons: tuple[str, ...] = ()
-    """Why staging must hold."""
-    counts: tuple[SeverityCount, ...] = ()
-    """By severity, worst first."""
-    new: tuple[Finding, ...] = ()
-    """Found only in the image after, worst first."""
-    worse: tuple[Finding, ...] = ()
-    """Found in both, with a higher severity now."""
-    fixed: tuple[Finding, ...] = ()
-    """Found only in the image before."""
-    fix_available: int = 0
-    """New findings that have a fixed version."""
-    persisting: int = 0
-    """Findings in both."""
-    before: str = ""
-    """Scanner and image of the report before."""
-    after: str = ""
-    """Scanner and image of the report after."""
-    notes: tuple[str, ...] = ()
-    """Limits of the comparison."""
 
 
 @tool(

@@ -27,6 +27,10 @@ class DockerSettings(IntegrationSettings):
     """Key of the client certificate; default: key.pem under DOCKER_CERT_PATH."""
     request_timeout_s: float = Field(10, gt=0, le=120)
     """Seconds one request to the engine may take, its body included."""
+    engine: bool = True
+    """Whether an engine may be asked; false: scan reports only."""
+    investigate: bool = True
+    """Whether an investigation compares images and scan reports, next to the tools."""
     scan_roots: Names = ()
     """Directories that scan reports are read from. Empty: no file is read."""
     scanner: str | None = Field(None, pattern=r"^(trivy|grype|scout)$")

@@ -171,12 +171,25 @@ async def _autoscalers(cluster: Cluster, namespace: str) -> list[Any]:
 
 
 async def scaling_events(
-    cluster: Cluster, workload: Workload, since: datetime
+    cluster: Cluster,
+    workload: Workload,
+    since: datetime,
+    live: str = "",
+    began: datetime | None = None,
 ) -> tuple[list[ScalingEvent], list[Missing]]:
-    """Changes of capacity since a moment, oldest first: HPA steps, nodes, evictions.
+    """Changes of capacity since a moment, oldest first: HPA steps, replicas, nodes, evictions.
 
-    Scale steps that a rollout makes are not among them. Node events lie in namespace "default" and
-    are optional.
+    Scale steps that a rollout makes are not among them: a rollout only ever adds pods to the live
+    revision, so one that takes some away was somebody's, or something's, own.
+
+    Args:
+        cluster: Where.
+        workload: Whose capacity.
+        since: Oldest event that counts.
+        live: Name of the live revision's ReplicaSet; empty: replica changes are not told.
+        began: When that revision began to roll out.
+
+    Node events lie in namespace "default" and are optional.
     """
     home, default = await together(
         [
@@ -195,7 +208,7 @@ async def scaling_events(
             continue
         for event in events:
             at = event_time(event)
-            if at is not None and at >= since and _is_scaling(event, workload):
+            if at is not None and at >= since and _is_scaling(event, workload, live, began):
                 about = event_object(event)
                 found.append(
                     ScalingEvent(
@@ -212,9 +225,19 @@ async def scaling_events(
     return sorted(found, key=lambda e: e.at), gaps
 
 
-def _is_scaling(event: Json, workload: Workload) -> bool:
+def _is_scaling(event: Json, workload: Workload, live: str, began: datetime | None) -> bool:
     about = event_object(event)
     reason = str(event.get("reason", ""))
+    if about.get("kind") == "Deployment":
+        at = event_time(event)
+        return (
+            bool(live)
+            and about.get("name") == workload.name
+            and reason == "ScalingReplicaSet"
+            and str(event.get("message", "")).startswith(f"Scaled down replica set {live} ")
+            and at is not None
+            and (began is None or at >= began)
+        )
     if about.get("kind") == "Node":
         return reason in SCALING_REASONS
     if about.get("kind") == "HorizontalPodAutoscaler":

@@ -12,13 +12,13 @@ import shutil
 from mcp_devops.errors import DevOpsError
 from mcp_devops.integrations.terraform.client import TerraformClient
 from mcp_devops.integrations.terraform.environment import secret_values
-from mcp_devops.integrations.terraform.evidence import DriftEvidence, drift_evidence
+from mcp_devops.integrations.terraform.evidence import drift_around, drift_evidence
 from mcp_devops.integrations.terraform.plan_drift import DriftReport, plan_drift
 from mcp_devops.integrations.terraform.settings import TerraformSettings
 from mcp_devops.integrations.terraform.show_state import show_state
 from mcp_devops.toolkit.integration import Health, Integration
 
-__all__ = ["INTEGRATION", "DriftEvidence", "DriftReport", "TerraformClient", "drift_evidence"]
+__all__ = ["INTEGRATION", "DriftReport", "TerraformClient", "drift_around", "drift_evidence"]
 
 
 async def _ping(client: TerraformClient) -> Health:

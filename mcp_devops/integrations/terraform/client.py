@@ -70,6 +70,8 @@ class TerraformClient:
         self.settings = settings
         self.clock = clock
         self._gate = asyncio.Semaphore(CONCURRENT)
+        self.reports: dict[str | None, object] = {}
+        """The last drift report of each root that an investigation asked for."""
 
     @property
     def _program(self) -> str:

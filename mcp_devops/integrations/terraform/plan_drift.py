@@ -27,8 +27,9 @@ from mcp_devops.integrations.terraform.plan import (
 from mcp_devops.integrations.terraform.safety import PROTECTION
 from mcp_devops.integrations.terraform.sources import have_hcl2, positions
 from mcp_devops.integrations.terraform.values import AttributeChange
-from mcp_devops.integrations.terraform.weighing import Area, weigh
+from mcp_devops.integrations.terraform.weighing import weigh
 from mcp_devops.model.record import Moment, Record
+from mcp_devops.model.surroundings import DriftArea
 from mcp_devops.text.clean import clean
 from mcp_devops.text.people import plural
 from mcp_devops.text.secrets import Redactor
@@ -67,7 +68,7 @@ class DriftedResource(Record):
     """As module.cache.aws_instance.web["a"]."""
     action: str
     """update: it differs; delete: it is gone."""
-    area: Area
+    area: DriftArea
     """What part of a service it touches."""
     weight: float
     """0 to 1: how much it can hurt."""
@@ -119,9 +120,19 @@ async def plan_drift(args: PlanDrift, context: ToolContext[TerraformClient]) -> 
     Runs the directory's installed providers, only allowed ones, with allowed variables; their
     code is not confined. terraform_show_state lists what exists without running them.
     """
+    return await find_drift(context.client, args)
+
+
+async def find_drift(client: TerraformClient, args: PlanDrift) -> DriftReport:
+    """Run the plan and weigh what drifted.
+
+    Raises:
+        NoData: There was no state to compare.
+        DevOpsError: As TerraformClient.plan.
+    """
     workspace = checked_workspace(args.workspace)
-    directory = context.client.directory(args.directory)
-    planned = await context.client.plan(directory, workspace, args.var_files, args.lock)
+    directory = client.directory(args.directory)
+    planned = await client.plan(directory, workspace, args.var_files, args.lock)
     redactor, found = await anyio.to_thread.run_sync(_read, planned.plan)
     places: Places | None = None
     if have_hcl2():
@@ -130,7 +141,7 @@ async def plan_drift(args: PlanDrift, context: ToolContext[TerraformClient]) -> 
     return DriftReport(
         directory=str(directory),
         workspace=workspace or clean(selected_workspace(directory) or "default"),
-        at=context.clock.now(),
+        at=client.clock.now(),
         version=f"{planned.program} {clean(planned.version)}",
         **judged(planned, found, places, redactor, directory.name, args.response_format),
     )

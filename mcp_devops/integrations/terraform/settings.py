@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from mcp_devops.settings import IntegrationSettings, Names
+from mcp_devops.settings import IntegrationSettings, Names, Pairs
 
 
 class TerraformSettings(IntegrationSettings):
@@ -37,5 +37,11 @@ class TerraformSettings(IntegrationSettings):
     pass_env: Names = ()
     """Variables handed to the program, names or patterns: AWS_*, TF_VAR_region. Beside them it
     sees PATH, HOME, LANG, TMPDIR, proxies and certificate paths, and nothing else."""
+    investigate: bool = True
+    """Whether an investigation looks for drift, next to the tool of its own."""
+    services: Pairs = Field(default_factory=dict)
+    """Root of each service, SERVICE=DIRECTORY; * for all others. Not needed with one root."""
+    reuse_s: float = Field(180, ge=0, le=3600)
+    """Seconds for which an investigation uses the last plan of a root again."""
     state_dir: Path | None = None
     """Directory of copied or replicated state files, which are read without running anything."""

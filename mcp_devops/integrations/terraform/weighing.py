@@ -8,19 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
-
-class Area(StrEnum):
-    """What part of a service a drift touches."""
-
-    IMAGE = "image"
-    CAPACITY = "capacity"
-    NETWORK = "network"
-    ACCESS = "access"
-    DNS = "dns"
-    OTHER = "other"
+from mcp_devops.model.surroundings import DriftArea as Area
 
 
 class Weight(NamedTuple):

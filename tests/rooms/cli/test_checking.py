@@ -216,7 +216,7 @@ def test_a_mistyped_table_is_reported_and_the_file_in_force_named(
     assert result.exit_code == 1
     assert "mcp-devops.toml" in result.output.split("\n")[0]
     assert lines(result.output)["config"].startswith("BAD [kubernets]")
-    assert "incident, kubernetes, prometheus" in result.output
+    assert "kubernetes" in result.output and "prometheus" in result.output
 
 
 def test_settings_of_an_integration_that_do_not_fit_are_one_bad_line(

@@ -110,6 +110,32 @@ def contexts(draw: some.DrawFn) -> DiagnosticContext:
                 max_size=1,
             )
         ),
+        drift=draw(
+            some.lists(
+                some.builds(
+                    ev.drifted,
+                    some.sampled_from([0.3, 0.8]),
+                    names_service=some.booleans(),
+                    address=some.sampled_from("ab"),
+                ),
+                max_size=2,
+            )
+        ),
+        outbound=draw(
+            some.lists(
+                some.builds(
+                    ev.calls,
+                    some.sampled_from([0.0, 0.01, 0.4]),
+                    before=some.sampled_from([None, 0.001]),
+                    old=some.sampled_from([None, 0.0, 0.4]),
+                    new=some.sampled_from([None, 0.0, 0.4]),
+                    dependency=some.sampled_from("xy"),
+                ),
+                max_size=2,
+            )
+        ),
+        image_risk=draw(some.none() | some.builds(ev.risky, hold=some.booleans())),
+        issues=draw(some.none() | some.builds(ev.issues, some.integers(0, 3))),
         rolled_back_before=draw(some.sampled_from([False] * 5 + [True])),
     )
 
@@ -127,6 +153,8 @@ def shuffled(context: DiagnosticContext, order: Any) -> DiagnosticContext:
             ),
             "neighbours": mixed(context.neighbours),
             "scaling": mixed(context.scaling),
+            "drift": mixed(context.drift),
+            "outbound": mixed(context.outbound),
             "missing": mixed(context.missing),
         }
     )

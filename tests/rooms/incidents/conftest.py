@@ -63,7 +63,7 @@ class Desk:
         async with replayed(name) as (world, cluster, token, metrics):
             environment: dict[str, str] = {}
             about = world.scenario.about
-            connect(environment, self.folder, about, cluster, token, metrics)
+            connect(environment, self.folder, world.scenario, cluster, token, metrics)
             for variable, value in {**environment, **(variables or {})}.items():
                 self._patch.setenv(variable, value)
             settings = ServerSettings(

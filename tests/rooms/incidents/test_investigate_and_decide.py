@@ -49,6 +49,8 @@ async def test_looking_again_goes_on_with_the_same_incident(desk: Desk) -> None:
         ("crash-loop", "roll_back", "new_code_regression"),
         ("image-pull", "roll_back", "new_code_regression"),
         ("upstream-outage", "hold_for_review", "upstream_dependency_failure"),
+        ("slow-after-scaling", "hold_for_review", "infrastructure_change"),
+        ("vulnerable-image", "hold_for_review", "none"),
     ],
 )
 async def test_each_recorded_incident_gets_the_right_verdict(

@@ -24,7 +24,6 @@ from mcp_devops.integrations.docker.reports import read_report
 from mcp_devops.integrations.docker.scancompare import (
     MOST_REASONS,
     compare_reports,
-    scan_evidence,
 )
 from mcp_devops.integrations.docker.scans import CompareScansInput, ScanAnswer, compare_scans
 from mcp_devops.integrations.docker.settings import DockerSettings
@@ -120,15 +119,6 @@ def test_many_reasons_are_counted() -> None:
     found = compare_reports(report("trivy_before.json"), read_report(json.dumps(data)))
     assert len(found.reasons) == MOST_REASONS and found.reasons[-1] == "and 31 more"
     assert len(found.new) == 25 and any("unknown severity" in n for n in found.notes)
-
-
-def test_evidence_has_counts_and_reasons_only() -> None:
-    found = compare_reports(report("grype_before.json"), report("grype_after.json"))
-    evidence = scan_evidence(found)
-    assert evidence["staging_hold"] is True and evidence["fixed"] == 2
-    assert evidence["new_by_severity"] == {"critical": 1, "high": 1}
-    assert evidence["exploited"] == ["CVE-2025-5005"]
-    json.dumps(evidence)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from mcp_devops.integrations.terraform.sources import (
     positions,
 )
 from mcp_devops.integrations.terraform.values import AttributeChange
-from mcp_devops.integrations.terraform.weighing import Area, weigh
+from mcp_devops.integrations.terraform.weighing import weigh
+from mcp_devops.model.surroundings import DriftArea as Area
 
 calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LOCKED = """
@@ -136,6 +137,34 @@ def test_evidence_is_in_order_of_weight_with_time_and_place() -> None:
     first, second = drift_evidence(report)
     assert (first.address, first.at, first.where) == ("a", at, "main.tf:3")
     assert first.what == "update: image; image: a:1 -> a:2" and second.what == "delete: gone"
+
+
+@pytest.mark.parametrize(
+    ("address", "value", "service", "named"),
+    [
+        ("aws_security_group.checkout_api", "x", "checkout-api", True),
+        ("aws_security_group.shared", "https://checkout.example", "checkout", True),
+        ("aws_security_group.checkouts", "precheckout", "checkout", False),
+        ("aws_security_group.a", "x", "", False),
+        ("aws_security_group.a(b", "x", "a(b", True),
+    ],
+)
+def test_drift_that_names_the_service_is_told_apart(
+    address: str, value: str, service: str, named: bool
+) -> None:
+    drifted = DriftedResource(
+        address=address, action="update", area=Area.NETWORK, weight=0.8, reason="r",
+        changes=(AttributeChange(path="p", before=value, after="y"),),
+    )  # fmt: skip
+    report = DriftReport(
+        headline="h",
+        directory="d",
+        workspace="w",
+        at=datetime(2026, 11, 20, 10, tzinfo=UTC),
+        version="v",
+        drifted=(drifted,),
+    )
+    assert drift_evidence(report, service)[0].names_service is named
 
 
 TEXT = """

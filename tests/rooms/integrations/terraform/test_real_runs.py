@@ -14,10 +14,10 @@ import pytest
 
 from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.opening import open_gateway
-from mcp_devops.integrations.terraform import INTEGRATION, drift_evidence
+from mcp_devops.integrations.terraform import INTEGRATION, drift_around, drift_evidence
 from mcp_devops.integrations.terraform.plan_drift import DriftReport, PlanDrift, plan_drift
 from mcp_devops.integrations.terraform.show_state import DescribeState, show_state
-from mcp_devops.integrations.terraform.weighing import Area
+from mcp_devops.model.surroundings import DriftArea as Area
 from mcp_devops.settings import ServerSettings
 from mcp_devops.toolkit.answer import ResponseFormat
 from mcp_devops.toolkit.context import Caller
@@ -64,6 +64,18 @@ async def test_changed_and_deleted_resources_are_found_weighed_and_placed(world:
     evidence = drift_evidence(found)
     assert [e.weight for e in evidence] == sorted((e.weight for e in evidence), reverse=True)
     assert all(e.at == found.at for e in evidence)
+
+
+async def test_an_investigation_takes_the_services_root_and_uses_a_fresh_plan_again(
+    world: World,
+) -> None:
+    world.service("web", replicas=1)
+    client = world.client(services={"web": str(world.root)}, reuse_s=600)
+    first = await drift_around(client, "web")
+    assert first[0].address == "demo_service.web" and first[0].names_service
+    world.service("web", replicas=3)
+    assert await drift_around(client, "web") == first
+    assert await drift_around(world.client(reuse_s=0), "web") == []
 
 
 async def test_drift_is_mapped_to_file_and_line_also_in_modules(world: World) -> None:
