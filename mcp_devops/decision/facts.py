@@ -174,6 +174,19 @@ class Facts:
         """Whether the old revision, in the same place, shows that the new one did it."""
         return (bool(self.worse_than_control) and not self.control_fell) or self.pods.proven
 
+    @cached_property
+    def fails_anyway(self) -> bool:
+        """Whether many requests fail, and nothing of the past says that they always did."""
+        rules = self.policy.errors
+        past = {(c.source, c.service) for c in self.errors if not c.concurrent}
+        return any(
+            c.exposure_known
+            and (c.source, c.service) not in past
+            and c.k1 >= rules.least_errors
+            and c.rate1 >= rules.large_drop
+            for c in self.errors
+        )
+
     @property
     def has_symptoms(self) -> bool:
         """Whether this service itself shows trouble, whoever causes it."""
@@ -183,6 +196,7 @@ class Facts:
             or self.pods.troubled
             or bool(self.silent)
             or bool(self.control_fell)
+            or self.fails_anyway
             or any(c.began_before or c.spiked or c.not_yet for c in self.errors)
         )
 

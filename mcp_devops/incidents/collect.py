@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from mcp_devops.errors import UpstreamError
+from mcp_devops.incidents.error_tracker import issues
 from mcp_devops.incidents.gaps import Gaps
 from mcp_devops.incidents.question import Question
 from mcp_devops.incidents.requests import Rates, RequestEvidence, request_evidence
@@ -24,7 +25,7 @@ from mcp_devops.integrations.kubernetes.facts import (
 from mcp_devops.integrations.kubernetes.snapshot import Snapshot, look
 from mcp_devops.model.change import Change
 from mcp_devops.model.evidence import DiagnosticContext, Neighbour, RolloutHealth, ScalingEvent
-from mcp_devops.model.surroundings import ImageDifference, ImageRisk
+from mcp_devops.model.surroundings import ImageDifference, ImageRisk, ReleaseIssues
 from mcp_devops.model.target import Workload
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Progress, Services
@@ -102,6 +103,7 @@ async def collect(
         around = run.begin(_around(gaps, cluster, target, clock, change, question))
         requests = run.begin(_requests(run, change))
         image = run.begin(_images(run, change))
+        reported = run.begin(_issues(run, change))
         # The workload that cannot be read at all ends the investigation before all else.
         await seen
         await progress(2, 5, "comparing metrics before and after; looking at neighbours")
@@ -122,6 +124,7 @@ async def collect(
             drift=drift_found,
             image_risk=risk,
             image_difference=difference,
+            issues=await reported,
             rolled_back_before=question.rolled_back_before,
             missing=gaps.missing,
             collected_at=clock.now(),
@@ -208,6 +211,12 @@ async def _requests(run: _Run, change: asyncio.Task[Change | None]) -> RequestEv
 
 async def _images(run: _Run, change: asyncio.Task[Change | None]) -> Images:
     return await images(run.gaps, run.services, await change)
+
+
+async def _issues(run: _Run, change: asyncio.Task[Change | None]) -> ReleaseIssues | None:
+    live = await change
+    since = await _started(change, run.question)
+    return await issues(run.gaps, run.services, live, run.question.service, since)
 
 
 def _joined(others: list[Neighbour], rates: Rates | None, service: str) -> tuple[Neighbour, ...]:

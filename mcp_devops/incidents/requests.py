@@ -8,18 +8,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from mcp_devops.errors import DevOpsError, NoData, NotConfigured
+from mcp_devops.errors import DevOpsError, NoData, NotConfigured, NotFound
+from mcp_devops.incidents.error_tracker import compare_releases
 from mcp_devops.incidents.gaps import Gaps
 from mcp_devops.incidents.question import Question
 from mcp_devops.incidents.versions import versions
+from mcp_devops.integrations.cloudwatch.client import CloudWatchClient
+from mcp_devops.integrations.cloudwatch.series import compare as compare_cloudwatch
+from mcp_devops.integrations.datadog.client import DatadogClient
+from mcp_devops.integrations.datadog.series import compare as compare_datadog
 from mcp_devops.integrations.prometheus.client import PrometheusClient
 from mcp_devops.integrations.prometheus.outbound import outbound_calls
 from mcp_devops.integrations.prometheus.series import (
     Comparison,
     Subject,
-    compare,
     neighbour_rates,
 )
+from mcp_devops.integrations.prometheus.series import (
+    compare as compare_prometheus,
+)
+from mcp_devops.integrations.sentry.client import SentryClient
 from mcp_devops.model.change import Change
 from mcp_devops.model.evidence import RequestSeries
 from mcp_devops.model.surroundings import OutboundCalls
@@ -122,7 +130,11 @@ def subject_of(service: str, target: Workload, change: Change | None) -> Subject
 
 def _tagged_sources() -> list[tuple[str, type[Any], Compare]]:
     """Sources that tell versions apart by a tag, in the order in which their windows are shown."""
-    return []
+    return [
+        ("datadog", DatadogClient, compare_datadog),
+        ("cloudwatch", CloudWatchClient, compare_cloudwatch),
+        ("sentry", SentryClient, compare_releases),
+    ]
 
 
 def _bound(
@@ -137,7 +149,7 @@ async def _ask(gaps: Gaps, source: _Source, started: datetime) -> RequestCompari
             found = await source.work()
     except TimeoutError:
         return _Lost(source.name, gaps.late(), failed=True)
-    except (NoData, NotConfigured) as nothing:
+    except (NoData, NotConfigured, NotFound) as nothing:
         return _Lost(source.name, f"{nothing.code}: {nothing.what}", failed=False)
     except DevOpsError as problem:
         return _Lost(source.name, f"{problem.code}: {problem.what}", failed=True)
@@ -157,7 +169,7 @@ async def _from_prometheus(
     found: RequestEvidence,
 ) -> Comparison | None:
     """Its series; beside them the other services' rates and the calls to dependencies."""
-    compared = await compare(client, subject, started, rule)
+    compared = await compare_prometheus(client, subject, started, rule)
     if compared is None or compared.convention is None:
         return compared
     rates, calls = await asyncio.gather(

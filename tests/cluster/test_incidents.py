@@ -3,176 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
-from mcp import Client
-from mcp import types as t
 
 from mcp_devops.errors import NotFound
-from mcp_devops.integrations.kubernetes.cluster import Cluster
-from mcp_devops.integrations.kubernetes.paths import path_of
-from tests.support.cluster import (
-    AVAILABLE,
-    WHY_NOT,
-    Shop,
-    connected,
-    fresh_namespace,
-    shop,
-    until,
-)
-from tests.support.process import stdio
+from tests.support.cluster import AVAILABLE, WHY_NOT, connected, shop, until
+from tests.support.on_call import WINDOWS, at_work, healthy_traffic, on_call, place
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)]
-
-WINDOWS: dict[str, Any] = {"baseline_minutes": 1, "buffer_minutes": 0, "step_s": 10}
-"""Short enough for a deployment that is a minute old."""
-YES = t.ElicitResult(action="accept", content={"approve": True})
-BASELINE_S = 80
-"""Seconds of healthy traffic before a bad rollout: what the short baseline needs."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A namespace of its own, and a user who has there what `mcp-devops rbac` prints."""
-
-    cluster: Cluster
-    """As administrator."""
-    namespace: str
-    kubeconfig: Path
-
-
-@asynccontextmanager
-async def place(folder: Path, *options: str) -> AsyncIterator[Place]:
-    """Make the namespace, and grant exactly the printed Role in it."""
-    async with connected() as admin:
-        cluster = await admin.cluster()
-        async with fresh_namespace(cluster) as namespace:
-            command = ("-m", "mcp_devops", "rbac", "-n", namespace, "--name", "granted")
-            printed = await anyio.run_process([sys.executable, *command, *options])
-            await anyio.run_process(["kubectl", "apply", "-f", "-"], input=printed.stdout)
-            token = await _token(cluster, namespace)
-            yield Place(cluster, namespace, _kubeconfig(folder, namespace, token))
-
-
-async def _token(cluster: Cluster, namespace: str) -> str:
-    """The account's token, which the controller of this version stores in a Secret."""
-    import base64
-
-    async def secrets() -> list[dict[str, Any]]:
-        found = await cluster.list_all(path_of("secrets", namespace=namespace))
-        return [
-            s
-            for s in found
-            if s["metadata"].get("annotations", {}).get("kubernetes.io/service-account.name")
-            == "granted"
-            and s.get("data", {}).get("token")
-        ]
-
-    found = await until(secrets, bool, 30)
-    return base64.b64decode(found[0]["data"]["token"]).decode()
-
-
-def _kubeconfig(folder: Path, namespace: str, token: str) -> Path:
-    import yaml
-
-    admin = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text(encoding="utf-8"))
-    admin["users"] = [{"name": "granted", "user": {"token": token}}]
-    admin["contexts"][0]["context"].update(user="granted", namespace=namespace)
-    path = folder / "granted.kubeconfig"
-    path.write_text(json.dumps(admin), encoding="utf-8")
-    return path
-
-
-class OnCall:
-    """An agent's client with a person who answers its dialogs."""
-
-    def __init__(self, client: Client, made: Shop, asked: list[str]) -> None:
-        self.client = client
-        self.made = made
-        self.asked = asked
-
-    async def call(self, name: str, **arguments: Any) -> t.CallToolResult:
-        result = await self.client.call_tool(name, arguments)
-        assert isinstance(result, t.CallToolResult)
-        return result
-
-    async def data(self, name: str, **arguments: Any) -> dict[str, Any]:
-        result = await self.call(name, **arguments)
-        assert not result.is_error, result.content
-        assert isinstance(result.structured_content, dict)
-        return result.structured_content
-
-    async def verdict(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = await self.data("incident_investigate", workload=self.made.name, **WINDOWS)
-        return found, await self.data("incident_decide", incident_id=found["incident_id"])
-
-    async def verdict_of(self, action: str, seconds: float = 120) -> dict[str, Any]:
-        """Look and judge until the verdict is this, as an agent on duty would."""
-
-        async def look() -> dict[str, Any]:
-            return (await self.verdict())[1]
-
-        return await until(look, lambda v: v["action"] == action, seconds, every=3)
-
-
-@asynccontextmanager
-async def on_call(
-    folder: Path, kubeconfig: Path | str, made: Shop, mode: str = "auto", **variables: str
-) -> AsyncIterator[OnCall]:
-    """The real server as a process, with a real client over stdio."""
-    asked: list[str] = []
-
-    async def approve(context: Any, params: Any) -> t.ElicitResult:
-        asked.append(params.message)
-        return YES
-
-    state = folder / "state"
-    state.mkdir(exist_ok=True)
-    environment = {
-        "KUBECONFIG": str(kubeconfig),
-        "MCP_DEVOPS_PROMETHEUS__URL": os.environ["PROMETHEUS_URL"],
-        "MCP_DEVOPS_INCIDENT__VERIFY_WINDOW_S": "15",
-        "MCP_DEVOPS_INCIDENT__STEADY_S": "5",
-        **variables,
-    }
-    server = stdio(state, "--allow-writes", made.namespace, **environment)
-    async with Client(server, mode=mode, elicitation_callback=approve) as client:
-        yield OnCall(client, made, asked)
-
-
-@asynccontextmanager
-async def at_work(
-    folder: Path, prefix: str, mode: str = "auto", replicas: int = 3
-) -> AsyncIterator[tuple[OnCall, Shop]]:
-    """A healthy workload in its own namespace, and an agent with the printed Role there."""
-    async with (
-        place(folder, "--writes") as there,
-        shop(there.cluster, prefix, replicas, namespace=there.namespace) as made,
-        on_call(folder, there.kubeconfig, made, mode) as duty,
-    ):
-        yield duty, made
-
-
-async def healthy_traffic(made: Shop) -> None:
-    """Wait until the workload has served long enough to be compared with."""
-    created = (await made.read())["metadata"]["creationTimestamp"]
-    from datetime import UTC, datetime
-
-    start = datetime.fromisoformat(created.replace("Z", "+00:00"))
-
-    async def age() -> float:
-        return (datetime.now(UTC) - start).total_seconds()
-
-    await until(age, lambda seconds: seconds >= BASELINE_S, BASELINE_S + 30)
 
 
 async def test_an_error_regression_is_judged_approved_undone_and_verified_with_the_printed_role(

@@ -234,7 +234,8 @@ def _is_scaling(event: Json, workload: Workload, live: str, began: datetime | No
             bool(live)
             and about.get("name") == workload.name
             and reason == "ScalingReplicaSet"
-            and str(event.get("message", "")).startswith(f"Scaled down replica set {live} ")
+            # After ten events of a kind the API server puts "(combined from ...): " before them.
+            and f"Scaled down replica set {live} " in str(event.get("message", ""))
             and at is not None
             and (began is None or at >= began)
         )

@@ -115,6 +115,17 @@ def test_errors_while_calls_to_a_dependency_fail_are_upstream(
     assert verdict.ask_next.startswith("Is bank up")
 
 
+def test_many_failures_on_both_revisions_are_trouble_even_without_a_past() -> None:
+    alike = (
+        ev.after(Arm.CONTROL, [54.0] * 4, requests=200),
+        ev.after(Arm.NEW, [27.0] * 4, requests=100),
+    )
+    verdict = judge(ev.context(*alike, rollout=HEALTHY))
+    assert verdict.action is Action.HOLD and "something is wrong" in verdict.headline
+    failing = judge(ev.context(*alike, rollout=HEALTHY, outbound=[ev.calls(0.9)]))
+    assert (failing.action, failing.cause) == (Action.HOLD, Cause.UPSTREAM)
+
+
 def test_calls_that_only_the_new_revision_fails_are_its_own_doing() -> None:
     split = ev.calls(0.2, old=0.001, new=0.4)
     verdict = judge(ev.context(*CONCURRENT, rollout=HEALTHY, outbound=[split]))

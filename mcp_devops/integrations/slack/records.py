@@ -1,0 +1,113 @@
+"""What is said in Slack, where it stands, and what people answered."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import SecretStr
+
+from mcp_devops.model.record import Record
+
+
+class Message(Record):
+    """A message: blocks for eyes, one line for notifications and screen readers."""
+
+    text: str
+    """The fallback text, escaped."""
+    blocks: tuple[dict[str, Any], ...] = ()
+    """Block Kit blocks, within Slack's limits."""
+
+
+class MessageRef(Record):
+    """Where a message stands; enough to update it or to answer in its thread."""
+
+    channel: str
+    """Channel id, as Slack gave it."""
+    ts: str
+    """Slack's time stamp of the message, which is its id in the channel."""
+
+
+class Person(Record):
+    """A member of the workspace."""
+
+    id: str
+    """User id."""
+    name: str
+    """Display name, cleaned; the id where names may not be read."""
+
+
+class Decision(StrEnum):
+    """What a person wants."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class Click(Record):
+    """A person pressed Approve or Reject. Whether they may, and in time, is decided elsewhere."""
+
+    decision: Decision
+    """Which button."""
+    approval_id: str
+    """The approval that the message asked for."""
+    plan_digest: str
+    """First characters of the plan's digest, as the message showed it."""
+    user_id: str
+    """Who."""
+    user_name: str
+    """Their name, as Slack sends it: data."""
+    team_id: str
+    """Their workspace; empty: not told."""
+    message: MessageRef | None
+    """The message that was clicked."""
+    clicked_ts: str
+    """Slack's time stamp of the click: repeated deliveries have the same one."""
+    response_url: SecretStr | None = None
+    """Where to answer this person alone; five times within 30 minutes."""
+
+
+class Verb(StrEnum):
+    """What a slash command asks for."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    STATUS = "status"
+    HELP = "help"
+    """Anything that is not understood: answer with the usage."""
+
+
+class Command(Record):
+    """A person typed the slash command."""
+
+    verb: Verb
+    """What they want."""
+    subject: str = ""
+    """The approval's id, or the incident's for status; empty: not given."""
+    user_id: str
+    """Who."""
+    user_name: str
+    """Their name, as Slack sends it: data."""
+    team_id: str
+    """Their workspace."""
+    channel: str
+    """Where it was typed."""
+    trigger: str
+    """Slack's trigger id: repeated deliveries have the same one."""
+    response_url: SecretStr | None = None
+    """Where to answer this person alone; five times within 30 minutes."""
+
+
+class Spoken(Record):
+    """A person answered under the message: by a reaction or by a word."""
+
+    decision: Decision
+    """What they said."""
+    approval_id: str
+    """The approval that was asked for."""
+    user_id: str
+    """Who."""
+    by: str
+    """reaction or reply."""
+    ts: str
+    """Time stamp of the reply, or of the message that carries the reaction."""
