@@ -10,6 +10,9 @@ from mcp_devops.errors import DevOpsError, NoData, NotConfigured
 from mcp_devops.model.evidence import Missing
 
 T = TypeVar("T")
+WAITING = 0.95
+"""Part of the deadline for which sources are waited for; the rest is for writing down what came, so
+that the whole investigation keeps the deadline."""
 
 
 class Gaps:
@@ -21,7 +24,7 @@ class Gaps:
 
     def __init__(self, deadline_s: float) -> None:
         self.deadline_s = deadline_s
-        self._until = asyncio.get_running_loop().time() + deadline_s
+        self._until = asyncio.get_running_loop().time() + WAITING * deadline_s
         self._missing: list[Missing] = []
 
     @property

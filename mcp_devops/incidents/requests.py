@@ -88,12 +88,12 @@ async def request_evidence(
     sources: list[_Source] = []
     prometheus = await services.find(PrometheusClient)
     if prometheus is not None:
-        rule = question.windows.rule(prometheus.settings.rule)
+        own = question.windows.rule(prometheus.settings.rule)
         sources.append(
             _Source(
                 "prometheus",
-                lambda: _from_prometheus(gaps, prometheus, subject, started, rule, found),
-                rule,
+                lambda: _from_prometheus(gaps, prometheus, subject, started, own, found),
+                own,
             )
         )
     tag = versions(change)

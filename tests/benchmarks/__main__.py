@@ -21,7 +21,16 @@ from rich.table import Table
 
 from tests.benchmarks.measure import Result, Row, Skipped
 
-NAMES = ("start", "schema_bytes", "memory", "text", "decide", "investigate", "decision_quality")
+NAMES = (
+    "start",
+    "schema_bytes",
+    "memory",
+    "text",
+    "decide",
+    "investigate",
+    "sources",
+    "decision_quality",
+)
 RESULTS = Path(__file__).parents[2] / ".bench" / "results.json"
 
 

@@ -171,6 +171,7 @@ class DatadogApi:
         faults: Handlers used up first, one a request.
         lacks_v2: Whether the second version's path is unknown.
         coarse: Interval answered in place of the one asked for.
+        now: Time of the newest span, but for the lag.
         split: Answer every series twice, as an unaggregated query would.
         asked: Every request seen: method, path, and what it asked.
     """
@@ -181,6 +182,7 @@ class DatadogApi:
     lacks_v2: bool = False
     coarse: int | None = None
     split: bool = False
+    now: datetime = NOW
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def app(self) -> Starlette:
@@ -300,7 +302,7 @@ class DatadogApi:
     def _values(self, match: re.Match[str], times: Sequence[int], step: int) -> list[float | None]:
         tags = dict(part.split(":", 1) for part in match["scope"].split(","))
         served = [t for t in self.traffic if t.operation == match["operation"] and t.fits(tags)]
-        newest = NOW - timedelta(seconds=self.lag)
+        newest = self.now - timedelta(seconds=self.lag)
         values: list[float | None] = []
         for at in times:
             counts = [(t, t.requests(at, step, newest)) for t in served]
