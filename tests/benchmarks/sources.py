@@ -103,14 +103,14 @@ async def _everything(
     folder: Path, terraform: terraform_world.World, dead: tuple[str, ...] = ()
 ) -> AsyncIterator[dict[str, str]]:
     """Variables of a server over a replayed cluster, with every other source beside it."""
-    async with replayed("error-spike") as (world, cluster, token, metrics):
+    async with replayed("slow-after-scaling") as (world, cluster, token, metrics):
         variables: dict[str, str] = {}
         connect(variables, folder, world.scenario, cluster, token, metrics)
         now = world.clock.now()
         sentry = World()
         sentry.clock = world.clock  # type: ignore[assignment]  # whatever tells the time
-        sentry.projects = {"payments": "11"}
-        spans = Spans(now - timedelta(hours=3), now + timedelta(hours=1), service="payments")
+        sentry.projects = {"pricing": "11"}
+        spans = Spans(now - timedelta(hours=3), now + timedelta(hours=1), service="pricing")
         datadog = DatadogApi(traffic=[spans], now=now + timedelta(hours=1))
         async with (
             listening(_slowed(sentry.answer)) as sentry_url,
@@ -218,7 +218,7 @@ async def _median(
 
 async def _investigate(gateway: Gateway) -> float:
     begun = time.perf_counter()
-    arguments = {"namespace": "shop", "workload": "payments"}
+    arguments = {"namespace": "shop", "workload": "pricing"}
     reply = await gateway.call("incident_investigate", arguments, CALLER)
     assert reply.data is not None, reply.text
     return time.perf_counter() - begun
