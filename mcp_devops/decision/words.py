@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mcp_devops.decision.causes import sees_enough
+from mcp_devops.decision.causes import is_quiet, sees_enough
 from mcp_devops.decision.facts import Facts
 from mcp_devops.decision.pod_reading import cause_of
 from mcp_devops.decision.policy import Policy
@@ -51,7 +51,7 @@ def headline(
         return f"Look at {name} {number} before touching it: {why}. {reason}"
     if [s.veto.code for s in stops if s.blocks] == [NOT_ENOUGH_DATA]:
         return f"Nothing points at {name} {number}, and nothing clears it. {blocking[0]}"
-    if [s.veto.code for s in stops if s.blocks] == [NEW_VULNERABILITY]:
+    if [s.veto.code for s in stops if s.blocks] == [NEW_VULNERABILITY] and is_quiet(facts):
         return f"Hold {name} {number} where it is; it serves as well as before. {blocking[0]}"
     if blocking:
         return f"Do not roll {name} back for this. {blocking[0]}"

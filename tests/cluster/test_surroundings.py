@@ -20,6 +20,7 @@ from tests.support import terraform_world
 from tests.support.cluster import AVAILABLE, WHY_NOT, Shop, shop, until
 from tests.support.on_call import (
     BASELINE_S,
+    TARGETS,
     WINDOWS,
     OnCall,
     at_work,
@@ -32,8 +33,6 @@ from tests.support.terraform_world import World
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)]
 
 SCANS = Path(__file__).parents[2] / "fixtures/docker/scans"
-TARGETS = Path("/run/test-cluster/targets")
-"""Where the cluster's Prometheus finds what to scrape."""
 
 
 def judge(duty: OnCall) -> Callable[[], Awaitable[dict[str, Any]]]:
@@ -88,7 +87,7 @@ async def test_a_regression_beside_terraform_drift_is_still_the_new_revisions_do
 
 @contextmanager
 def scraped(name: str, address: str) -> Iterator[None]:
-    """Let the cluster's Prometheus scrape an address."""
+    """Let Prometheus scrape an address as one more pod."""
     target = TARGETS / f"{name}.json"
     target.write_text(json.dumps([{"targets": [address]}]), encoding="utf-8")
     try:
@@ -141,11 +140,11 @@ async def test_every_service_bad_at_once_is_the_dependencys_doing(tmp_path: Path
 
     async with (
         place(tmp_path, "--writes") as there,
-        shop(there.cluster, "peer-a", 1, namespace=there.namespace, **failing(bad_after)),
-        shop(there.cluster, "peer-b", 1, namespace=there.namespace, **failing(bad_after)),
+        shop(there.cluster, "peer-a", 1, namespace=there.namespace, **failing(bad_after)) as one,
+        shop(there.cluster, "peer-b", 1, namespace=there.namespace, **failing(bad_after)) as other,
         shop(there.cluster, "orders", namespace=there.namespace, **failing(bad_after)) as made,
         calling_a_bank(made.name) as caller,
-        on_call(tmp_path, there.kubeconfig, made) as duty,
+        on_call(tmp_path, there.kubeconfig, made, beside=(one.name, other.name)) as duty,
     ):
         await healthy_traffic(made)
         patch = {"spec": {"minReadySeconds": 60, "progressDeadlineSeconds": 300}}

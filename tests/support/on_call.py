@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,8 @@ from tests.support.process import stdio
 WINDOWS: dict[str, Any] = {"baseline_minutes": 1, "buffer_minutes": 0, "step_s": 10}
 """Short enough for a deployment that is a minute old."""
 YES = t.ElicitResult(action="accept", content={"approve": True})
+TARGETS = Path("/run/test-cluster/targets")
+"""Where the pods of the test service say that they can be scraped."""
 BASELINE_S = 95
 """Seconds of healthy traffic before a bad rollout: what the short baseline needs."""
 
@@ -112,10 +117,75 @@ class OnCall:
 
 
 @asynccontextmanager
+async def own_prometheus(folder: Path, names: Sequence[str]) -> AsyncIterator[str]:
+    """The address of a Prometheus that scrapes the pods of these workloads only.
+
+    Tests run side by side, and one's failing services would be another's sick neighbours. Where
+    the program is not there, it is the cluster's own.
+    """
+    program = shutil.which("prometheus")
+    if program is None or not await anyio.Path(TARGETS).is_dir():
+        yield os.environ["PROMETHEUS_URL"]
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    files = [str(TARGETS / f"{name}-*.json") for name in names]
+    scrape = {
+        "job_name": "pods",
+        "scrape_interval": "2s",
+        "file_sd_configs": [{"files": files, "refresh_interval": "2s"}],
+    }
+    config = folder / "prometheus.json"
+    config.write_text(json.dumps({"scrape_configs": [scrape]}), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address={address}",
+        "--log.level=error",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await until(lambda: _answers(address), bool, 30)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        with anyio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def _answers(address: str) -> bool:
+    import httpx2
+
+    async with httpx2.AsyncClient() as http:
+        try:
+            return (await http.get(f"http://{address}/-/ready")).is_success
+        except httpx2.HTTPError:
+            return False
+
+
+@asynccontextmanager
 async def on_call(
-    folder: Path, kubeconfig: Path | str, made: Shop, mode: str = "auto", **variables: str
+    folder: Path,
+    kubeconfig: Path | str,
+    made: Shop,
+    mode: str = "auto",
+    beside: Sequence[str] = (),
+    **variables: str,
 ) -> AsyncIterator[OnCall]:
-    """The real server as a process, with a real client over stdio."""
+    """The real server as a process, with a real client over stdio.
+
+    Args:
+        folder: For its state.
+        kubeconfig: Whose rights it has.
+        made: The workload under judgement.
+        mode: The client's era.
+        beside: Names of other workloads whose metrics it may see.
+        variables: Settings of the server.
+    """
     asked: list[str] = []
 
     async def approve(context: Any, params: Any) -> t.ElicitResult:
@@ -124,16 +194,17 @@ async def on_call(
 
     state = folder / "state"
     state.mkdir(exist_ok=True)
-    environment = {
-        "KUBECONFIG": str(kubeconfig),
-        "MCP_DEVOPS_PROMETHEUS__URL": os.environ["PROMETHEUS_URL"],
-        "MCP_DEVOPS_INCIDENT__VERIFY_WINDOW_S": "15",
-        "MCP_DEVOPS_INCIDENT__STEADY_S": "5",
-        **variables,
-    }
-    server = stdio(state, "--allow-writes", made.namespace, **environment)
-    async with Client(server, mode=mode, elicitation_callback=approve) as client:
-        yield OnCall(client, made, asked)
+    async with own_prometheus(folder, (made.name, *beside)) as metrics:
+        environment = {
+            "KUBECONFIG": str(kubeconfig),
+            "MCP_DEVOPS_PROMETHEUS__URL": metrics,
+            "MCP_DEVOPS_INCIDENT__VERIFY_WINDOW_S": "15",
+            "MCP_DEVOPS_INCIDENT__STEADY_S": "5",
+            **variables,
+        }
+        server = stdio(state, "--allow-writes", made.namespace, **environment)
+        async with Client(server, mode=mode, elicitation_callback=approve) as client:
+            yield OnCall(client, made, asked)
 
 
 @asynccontextmanager
