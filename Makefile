@@ -29,6 +29,9 @@ coverage: $(INSTALLED) ## Branch coverage of mcp_devops without cluster tests
 bench: $(INSTALLED) ## Ratios against named others, in one run each
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+bench-response: $(INSTALLED) ## The unattended server against 28 incidents on a real cluster (about 20 minutes)
+	$(BIN)/python -m tests.benchmarks.response $(ARGS)
+
 lint: $(INSTALLED) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,4 +56,4 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $(INSTALLED)
 
-.PHONY: help demo install test test-cluster test-clients coverage bench lint format generate lock
+.PHONY: help demo install test test-cluster test-clients coverage bench bench-response lint format generate lock

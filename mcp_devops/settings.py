@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -169,6 +169,9 @@ class ServerSettings(OwnTable):
     """Seconds a change tool may take with its verification."""
     state_dir: Path | None = None
     """Directory of the journal; default `$XDG_STATE_HOME/mcp-devops`."""
+    database_url: SecretStr | None = None
+    """PostgreSQL for many replicas: `postgresql://USER:PASSWORD@HOST:5432/DATABASE`; then journal,
+    approvals and incidents are kept there, and not in `state_dir`."""
     policy_file: Path | None = None
     """TOML file with decision policy numbers that differ from the defaults."""
     log_level: str = Field("WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from mcp_devops.cli.serving import StateDir, server_settings
 
 if TYPE_CHECKING:
+    from mcp_devops.journal.database import Database
     from mcp_devops.journal.journal import Journal
 
 app = typer.Typer(help="Read, check and export the journal.", no_args_is_help=True)
@@ -48,6 +51,12 @@ Until = Annotated[
 
 @asynccontextmanager
 async def _journal(state_dir: Path | None) -> AsyncIterator[Journal]:
+    async with _state(state_dir) as (_, journal):
+        yield journal
+
+
+@asynccontextmanager
+async def _state(state_dir: Path | None) -> AsyncIterator[tuple[Database, Journal]]:
     from mcp_devops.gateway.opening import database_path
     from mcp_devops.journal.database import open_database
     from mcp_devops.journal.journal import Journal
@@ -56,7 +65,7 @@ async def _journal(state_dir: Path | None) -> AsyncIterator[Journal]:
 
     settings = server_settings([], [], [], state_dir)
     async with open_database(database_path(settings)) as database:
-        yield Journal(database, Redactor(()), SystemClock().now)
+        yield database, Journal(database, Redactor(()), SystemClock().now)
 
 
 def _filters(
@@ -144,9 +153,30 @@ def verify(
             help="A head written down earlier and elsewhere: shows that nothing before it was cut.",
         ),
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="FILE", help="Check this audit bundle, offline, instead."),
+    ] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option(
+            "--fingerprint",
+            metavar="SHA256",
+            help="Of the bundle, as told when it was made: shows that all of it is as it was.",
+        ),
+    ] = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Check the hash chain. Exit code 0: whole; 1: broken, with the first broken entry."""
+    """Check the hash chain, or an audit bundle.
+
+    Exit code 0: whole; 1: broken, with what is wrong first; 2: it could not be checked.
+    """
+    if bundle is not None:
+        _verify_bundle(bundle, anchor, fingerprint)
+    if fingerprint is not None:
+        from mcp_devops.errors import InvalidArguments
+
+        raise InvalidArguments("A fingerprint is that of a bundle.", fix="Name it with --bundle.")
 
     async def check() -> Any:
         async with _journal(state_dir) as journal:
@@ -159,6 +189,23 @@ def verify(
     raise typer.Exit(0 if report.ok else 1)
 
 
+def _verify_bundle(path: Path, anchor: str | None, fingerprint: str | None) -> NoReturn:
+    from mcp_devops.journal.bundle_check import verify_bundle
+
+    report = verify_bundle(path, anchor=anchor, fingerprint=fingerprint)
+    typer.echo(report.says)
+    for problem in report.problems[1:]:
+        typer.echo(f"  also: {problem}")
+    typer.echo(f"Fingerprint: {report.fingerprint}")
+    if report.head:
+        typer.echo(f"Head: {report.head}")
+    if not report.chain_was_whole:
+        typer.echo("The journal itself was broken when this bundle was made; see its summary.md.")
+    if fingerprint is None and report.ok:
+        typer.echo("That nobody made it anew, only --fingerprint or --anchor can show.")
+    raise typer.Exit(0 if report.ok and report.chain_was_whole else 1)
+
+
 @app.command()
 def export(
     form: Annotated[Format, typer.Option("--format", help="jsonl or csv.")] = Format.JSONL,
@@ -169,10 +216,21 @@ def export(
     kind: KindOption = None,
     since: Since = None,
     until: Until = None,
+    soc2: Annotated[
+        bool,
+        typer.Option(
+            "--soc2",
+            help="A bundle for an auditor (zip; needs -o): who approved what on which evidence,"
+            " with the proof of the chain. Exit code 1: written, but the chain is broken.",
+        ),
+    ] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Write entries as JSON Lines or CSV, oldest first."""
+    """Write entries as JSON Lines or CSV, oldest first; or a bundle for an auditor."""
     from mcp_devops.journal.export import csv_rows, jsonl
+
+    if soc2:
+        _export_bundle(output, form, kind, incident, since, until, state_dir)
 
     async def write() -> int:
         count = 0
@@ -188,6 +246,64 @@ def export(
     count = asyncio.run(write())
     if output:
         typer.echo(f"{count} lines written to {output}.", err=True)
+
+
+def _export_bundle(
+    output: Path | None,
+    form: Format,
+    kind: str | None,
+    incident: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    state_dir: Path | None,
+) -> NoReturn:
+    from mcp_devops import __version__
+    from mcp_devops.errors import InvalidArguments
+    from mcp_devops.gateway.opening import database_path
+    from mcp_devops.journal.bundle import Bundle, Selection, write_bundle
+    from mcp_devops.journal.entry import EntryKind
+    from mcp_devops.journal.place import PostgresUrl
+    from mcp_devops.text.secrets import Redactor
+    from mcp_devops.toolkit.clock import SystemClock
+
+    if output is None or kind is not None or form is not Format.JSONL:
+        raise InvalidArguments(
+            "A bundle is a file of its own form, with every kind of entry.",
+            fix="Pass -o FILE, and neither --format nor --kind.",
+        )
+    place = database_path(server_settings([], [], [], state_dir))
+    redactor = Redactor(place.secrets if isinstance(place, PostgresUrl) else ())
+    selection = Selection(incident=incident, since=since, until=until)
+
+    async def write() -> Bundle:
+        now = SystemClock().now()
+        async with _state(state_dir) as (database, journal):
+            made = await write_bundle(
+                database, output, selection, redactor=redactor, now=now, version=__version__
+            )
+            # A bundle that somebody makes anew later has another fingerprint than this.
+            await journal.append(
+                EntryKind.NOTE,
+                actor=_user(),
+                subject="audit bundle",
+                incident_id=incident,
+                body={"what": "exported", "fingerprint": made.fingerprint, "entries": made.entries},
+            )
+            return made
+
+    made = asyncio.run(write())
+    typer.echo(f"{made.entries} entries written to {output}.", err=True)
+    typer.echo(f"Fingerprint: {made.fingerprint}  (keep it elsewhere)", err=True)
+    typer.echo(made.chain.says, err=True)
+    raise typer.Exit(0 if made.chain.ok else 1)
+
+
+def _user() -> str:
+    """Who runs this; in a container the user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _opened(output: Path) -> Any:

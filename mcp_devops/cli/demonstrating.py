@@ -200,7 +200,7 @@ class Show:
         from mcp_devops.text.secrets import Redactor
         from mcp_devops.toolkit.clock import SystemClock
 
-        path = database_path(ServerSettings.load(state_dir=state))
+        path = database_path(ServerSettings.load(state_dir=state, database_url=None))
         async with open_database(path) as database:
             report = await Journal(database, Redactor(()), SystemClock().now).verify()
         self.teller.stage("Journal", self.second, "mcp-devops audit verify")

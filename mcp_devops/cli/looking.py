@@ -39,9 +39,10 @@ class Line:
 
 def setting_tables() -> list[type[OwnTable]]:
     """Every table of settings that exists."""
+    from mcp_devops.responder.settings import ResponseSettings
     from mcp_devops.server.settings import HttpSettings
 
-    return [ServerSettings, HttpSettings, *(i.settings for i in discover())]
+    return [ServerSettings, HttpSettings, ResponseSettings, *(i.settings for i in discover())]
 
 
 def setting_rows() -> list[tuple[str, str, str]]:

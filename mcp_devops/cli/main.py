@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from mcp_devops import __version__
-from mcp_devops.cli import approving, auditing, checking, demonstrating, serving
+from mcp_devops.cli import (
+    approving,
+    auditing,
+    checking,
+    demonstrating,
+    freezing,
+    judging,
+    policies,
+    reporting,
+    serving,
+    watching,
+)
 from mcp_devops.errors import DevOpsError
 
 app = typer.Typer(
@@ -22,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(serving.serve)
+app.command()(watching.watch)
 app.command()(demonstrating.demo)
 app.command()(checking.doctor)
 app.command()(checking.rbac)
@@ -30,7 +42,12 @@ app.command()(checking.tools)
 app.command()(approving.approvals)
 app.command()(approving.approve)
 app.command()(approving.deny)
+app.command()(freezing.freeze)
+app.command()(freezing.unfreeze)
+app.command()(judging.outcome)
+app.add_typer(policies.app, name="policy")
 app.add_typer(auditing.app, name="audit")
+app.add_typer(reporting.app, name="incident")
 
 
 def _version(wanted: bool) -> None:

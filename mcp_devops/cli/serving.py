@@ -86,7 +86,8 @@ def serve(
         typer.Option(
             "--http",
             metavar="HOST:PORT",
-            help="Serve streamable HTTP at /mcp, with /healthz and /metrics. Default: stdio.",
+            help="Serve streamable HTTP at /mcp, with pages for people at /incidents, /healthz and"
+            " /metrics. Default: stdio.",
         ),
     ] = None,
     scenario: Annotated[
@@ -134,8 +135,9 @@ def run_and_exit(work: Coroutine[Any, Any, int]) -> NoReturn:
 async def _serve(settings: ServerSettings, http: str | None, clock: Clock | None = None) -> int:
     if http is not None:
         from mcp_devops.server.http import serve_http
+        from mcp_devops.web.routes import page_routes
 
-        return await serve_http(settings, http, clock)
+        return await serve_http(settings, http, clock, pages=page_routes)
     from mcp_devops.server.stdio import serve_stdio
 
     return await serve_stdio(settings, clock)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from mcp_devops.errors import ApprovalDenied, NotFound, PreconditionFailed
+from mcp_devops.gateway.freezes import frozen_in
+from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.record import Moment, Record
+from mcp_devops.model.target import Workload
 from mcp_devops.toolkit.clock import Clock
 
 
@@ -55,8 +58,8 @@ class Approval(Record):
     """What the person added."""
 
 
-def _from_row(row: sqlite3.Row) -> Approval:
-    fields = {k: row[k] for k in row.keys() if k in Approval.model_fields}  # noqa: SIM118 - a Row iterates values
+def _from_row(row: Any) -> Approval:
+    fields = {k: row[k] for k in row.keys() if k in Approval.model_fields}  # noqa: SIM118 - a row iterates values
     return Approval.model_validate(fields | {"plan": ActionPlan.model_validate_json(row["plan"])})
 
 
@@ -78,10 +81,12 @@ class ApprovalDesk:
         """
         now = self._clock.now()
 
-        def store(connection: sqlite3.Connection) -> Approval:
+        def store(connection: Connection) -> Approval:
             self._expire(connection, now)
+            # Of those stored at one moment only the newest can wait, be a yes or be a no.
             row = connection.execute(
-                "SELECT * FROM approvals WHERE digest = ? ORDER BY requested_at DESC, rowid DESC",
+                "SELECT * FROM approvals WHERE digest = ? ORDER BY requested_at DESC, CASE status"
+                " WHEN 'pending' THEN 0 WHEN 'approved' THEN 0 WHEN 'denied' THEN 1 ELSE 2 END",
                 (plan.digest,),
             ).fetchone()
             if row is not None:
@@ -136,7 +141,7 @@ class ApprovalDesk:
         """
         now = self._clock.now()
 
-        def store(connection: sqlite3.Connection) -> Approval:
+        def store(connection: Connection) -> Approval:
             self._expire(connection, now)
             approval = self._one(connection, approval_id)
             if approval.status is not ApprovalStatus.PENDING:
@@ -156,7 +161,7 @@ class ApprovalDesk:
 
         return await self._database.run(store)
 
-    def use_in(self, connection: sqlite3.Connection, approval_id: str, digest: str) -> Approval:
+    def use_in(self, connection: Connection, approval_id: str, digest: str) -> Approval:
         """Spend a yes inside the transaction that starts the action.
 
         Raises:
@@ -170,6 +175,11 @@ class ApprovalDesk:
         connection.execute("UPDATE approvals SET status = 'used' WHERE id = ?", (approval_id,))
         return approval
 
+    async def is_frozen(self, target: Workload) -> bool:
+        """Whether nothing automatic may be done to a workload now."""
+        now = self._clock.now()
+        return await self._database.read(lambda c: frozen_in(c, target, now)) is not None
+
     async def get(self, approval_id: str) -> Approval:
         """One approval, as it stands now.
 
@@ -178,7 +188,7 @@ class ApprovalDesk:
         """
         now = self._clock.now()
 
-        def look(connection: sqlite3.Connection) -> Approval:
+        def look(connection: Connection) -> Approval:
             self._expire(connection, now)
             return self._one(connection, approval_id)
 
@@ -188,7 +198,7 @@ class ApprovalDesk:
         """Approvals that wait for a person, oldest first."""
         now = self._clock.now()
 
-        def look(connection: sqlite3.Connection) -> list[Approval]:
+        def look(connection: Connection) -> list[Approval]:
             self._expire(connection, now)
             rows = connection.execute(
                 "SELECT * FROM approvals WHERE status = 'pending' ORDER BY requested_at"
@@ -197,7 +207,7 @@ class ApprovalDesk:
 
         return await self._database.run(look)
 
-    def _one(self, connection: sqlite3.Connection, approval_id: str) -> Approval:
+    def _one(self, connection: Connection, approval_id: str) -> Approval:
         row = connection.execute("SELECT * FROM approvals WHERE id = ?", (approval_id,)).fetchone()
         if row is None:
             raise NotFound(
@@ -206,7 +216,7 @@ class ApprovalDesk:
             )
         return _from_row(row)
 
-    def _expire(self, connection: sqlite3.Connection, now: datetime) -> None:
+    def _expire(self, connection: Connection, now: datetime) -> None:
         rows = connection.execute(
             "SELECT * FROM approvals WHERE status IN ('pending', 'approved') AND expires_at <= ?",
             (now.isoformat(),),
@@ -219,7 +229,7 @@ class ApprovalDesk:
 
     def _record(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         approval: Approval,
         status: ApprovalStatus,
         who: str,

@@ -46,7 +46,7 @@ class Consent:
         approval = await self.desk.request(plan, str(caller))
         if approval.status is ApprovalStatus.APPROVED:
             return approval
-        if self.policy_allows(plan):
+        if self.policy_allows(plan) and not await self.desk.is_frozen(plan.target):
             return await self.desk.answer(
                 approval.id,
                 ApprovalStatus.APPROVED,

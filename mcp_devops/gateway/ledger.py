@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import secrets
-import sqlite3
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from mcp_devops.errors import PreconditionFailed
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk
+from mcp_devops.gateway.freezes import require_unfrozen_in
+from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
@@ -26,17 +29,40 @@ class Done:
     at: str
 
 
+LONGEST_CHANGE_S = 3600.0
+"""Seconds that no change takes longer: the bound of the setting `change_deadline_s`."""
+
+MARGIN_S = 60.0
+"""Seconds on top, for clocks that differ and for the outcome to be written."""
+
+
 class Ledger:
-    """Starts a plan at most once, and writes down how it ended."""
+    """Starts a plan at most once, and writes down how it ended.
+
+    Args:
+        database: The open state.
+        journal: Where start and outcome are written.
+        desk: Where the approval is spent.
+        clock: The clock.
+        longest_s: Seconds after which a change of another machine is over or was given up.
+    """
 
     def __init__(
-        self, database: Database, journal: Journal, desk: ApprovalDesk, clock: Clock
+        self,
+        database: Database,
+        journal: Journal,
+        desk: ApprovalDesk,
+        clock: Clock,
+        longest_s: float = LONGEST_CHANGE_S,
     ) -> None:
         self._database = database
         self._journal = journal
         self._desk = desk
         self._clock = clock
+        self._longest = timedelta(seconds=longest_s + MARGIN_S)
         self._owner = f"{os.getpid()}:{secrets.token_hex(6)}"
+        if database.many_hosts:
+            self._owner += f"@{_machine()}"
 
     async def find(self, plan: ActionPlan) -> Done | None:
         """What became of this very plan, if it was carried out before.
@@ -49,30 +75,33 @@ class Ledger:
             PreconditionFailed: It is being carried out right now.
         """
 
-        def look(connection: sqlite3.Connection) -> sqlite3.Row | None:
-            row = connection.execute(
+        def look(connection: Connection) -> Any:
+            return connection.execute(
                 "SELECT * FROM actions WHERE digest = ?", (plan.digest,)
             ).fetchone()
-            return row if isinstance(row, sqlite3.Row) else None
 
         row = await self._database.read(look)
         if row is None:
             return None
         if row["status"] == "done":
             return Done(json.loads(row["outcome"]), row["finished_at"])
-        if row["status"] == "started" and self._runs(row["owner"]):
+        if row["status"] == "started" and self._runs(row):
             raise PreconditionFailed(
                 f"This plan was started at {row['started_at']} and still runs.",
                 fix="Call incident_get, or kubernetes_get_rollout, to see how far it is.",
             )
         return None
 
-    def _runs(self, owner: str) -> bool:
+    def _runs(self, row: Any) -> bool:
         """Whether the process that started a plan still lives.
 
         In a container a restarted server has the pid of the dead one, so a mark beside the pid
-        tells them apart.
+        tells them apart. A process of another machine cannot be looked at: it counts as alive
+        for as long as a change may take.
         """
+        owner = row["owner"]
+        if owner.partition("@")[2] != self._owner.partition("@")[2]:
+            return self._clock.now() - datetime.fromisoformat(row["started_at"]) < self._longest
         pid = int(owner.split(":", 1)[0])
         return owner == self._owner if pid == os.getpid() else _process_lives(pid)
 
@@ -83,27 +112,31 @@ class Ledger:
 
         Raises:
             ApprovalDenied: The approval is no yes any more.
+            PreconditionFailed: A policy's yes, and everything automatic is frozen by now.
             PreconditionFailed: Another process started this very plan a moment ago.
         """
         now = self._clock.now().isoformat()
 
-        def begin(connection: sqlite3.Connection) -> None:
+        def begin(connection: Connection) -> None:
             taken = connection.execute(
                 "SELECT * FROM actions WHERE digest = ?", (plan.digest,)
             ).fetchone()
             if taken and (
-                taken["status"] == "done"
-                or (taken["status"] == "started" and self._runs(taken["owner"]))
+                taken["status"] == "done" or (taken["status"] == "started" and self._runs(taken))
             ):
                 raise PreconditionFailed(
                     "Another call started this very plan a moment ago.",
                     fix="Repeat the call: it will tell the outcome.",
                 )
+            if approval is not None and approval.channel == "policy":
+                require_unfrozen_in(connection, plan.target, self._clock.now())
             if approval is not None:
                 self._desk.use_in(connection, approval.id, plan.digest)
             connection.execute(
-                "INSERT OR REPLACE INTO actions (digest, tool, status, started_at, owner)"
-                " VALUES (?, ?, 'started', ?, ?)",
+                "INSERT INTO actions (digest, tool, status, started_at, owner)"
+                " VALUES (?, ?, 'started', ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+                " tool = excluded.tool, status = excluded.status, finished_at = NULL,"
+                " started_at = excluded.started_at, owner = excluded.owner, outcome = NULL",
                 (plan.digest, plan.tool, now, self._owner),
             )
             self._journal.append_in(
@@ -129,7 +162,7 @@ class Ledger:
         """Write how it ended: done, failed (nothing was changed) or unknown."""
         now = self._clock.now().isoformat()
 
-        def end(connection: sqlite3.Connection) -> None:
+        def end(connection: Connection) -> None:
             connection.execute(
                 "UPDATE actions SET status = ?, finished_at = ?, outcome = ? WHERE digest = ?",
                 (status, now, json.dumps(outcome), plan.digest),
@@ -145,6 +178,15 @@ class Ledger:
             )
 
         await self._database.run(end)
+
+
+def _machine() -> str:
+    """What tells machines, and containers with process numbers of their own, apart."""
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        numbers = ""
+    return f"{platform.node()}/{numbers}"
 
 
 def _process_lives(pid: int) -> bool:

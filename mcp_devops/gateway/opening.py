@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from mcp_devops import __version__
 from mcp_devops.catalog import Catalog, build_catalog
@@ -19,6 +18,7 @@ from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.journal.database import Database, default_state_dir, open_database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
+from mcp_devops.journal.place import Place, PostgresUrl
 from mcp_devops.settings import ServerSettings
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import Clock, SystemClock
@@ -28,8 +28,14 @@ DRAIN_S = 8.0
 """Seconds a stop waits for a change under way; under the 10 s that most supervisors give."""
 
 
-def database_path(settings: ServerSettings) -> Path:
-    """Where the journal and the approvals are."""
+def database_path(settings: ServerSettings) -> Place:
+    """Where the journal and the approvals are. Its text form shows no password.
+
+    Raises:
+        NotConfigured: The database URL is none of PostgreSQL's.
+    """
+    if settings.database_url is not None:
+        return PostgresUrl(settings.database_url.get_secret_value())
     return (settings.state_dir or default_state_dir()) / "state.db"
 
 
@@ -38,6 +44,9 @@ def redactor_for(catalog: Catalog, settings: ServerSettings) -> Redactor:
     own = [s for m in catalog.members for s in m.integration.secrets(m.settings)]
     if settings.request_state_key:
         own.append(settings.request_state_key)
+    place = database_path(settings)
+    if isinstance(place, PostgresUrl):
+        own += place.secrets
     return Redactor(own)
 
 
@@ -59,7 +68,7 @@ async def open_gateway(
 
     Raises:
         NotConfigured: Settings are not valid.
-        Unsupported: The state file is from a newer version.
+        Unsupported: The state is from a newer version.
     """
     clock = clock or SystemClock()
     catalog = build_catalog(settings, integrations)
@@ -80,7 +89,7 @@ async def open_gateway(
             settings=settings,
             journal=journal,
             consent=Consent(desk, settings, clock),
-            ledger=Ledger(database, journal, desk, clock),
+            ledger=Ledger(database, journal, desk, clock, settings.change_deadline_s),
             redactor=redactor,
             clock=clock,
         )

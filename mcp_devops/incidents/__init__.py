@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mcp_devops.incidents.decide import decide
 from mcp_devops.incidents.investigate import investigate
+from mcp_devops.incidents.postmortem import draft_postmortem
 from mcp_devops.incidents.prompts import PROMPTS
 from mcp_devops.incidents.records import explain, get_incident, list_incidents
 from mcp_devops.incidents.resources import RESOURCES
@@ -28,7 +29,7 @@ INTEGRATION = Integration(
     client=IncidentSettings,
     connect=_connect,
     close=_close,
-    tools=(investigate, decide, roll_back, get_incident, list_incidents, explain),
+    tools=(investigate, decide, roll_back, get_incident, list_incidents, explain, draft_postmortem),
     resources=RESOURCES,
     prompts=PROMPTS,
 )

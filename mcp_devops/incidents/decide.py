@@ -9,8 +9,10 @@ from pydantic import Field, ValidationError
 from mcp_devops.decision.engine import decide as judge
 from mcp_devops.decision.policy import Policy
 from mcp_devops.errors import InvalidArguments, NoData
+from mcp_devops.incidents.outcomes import history_of
 from mcp_devops.incidents.settings import IncidentSettings
 from mcp_devops.incidents.store import IncidentStore
+from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.evidence import DiagnosticContext
@@ -113,7 +115,13 @@ async def decide(args: Decide, context: ToolContext[IncidentSettings]) -> Decisi
         raise NoData(
             f"Incident {args.incident_id} has no evidence yet.", fix="Call incident_investigate."
         )
-    verdict = judge(stored.context, policy, now)
+    change = stored.context.change
+    prior = await history_of(
+        await context.services.get(Database),
+        stored.incident.target,
+        without_template=change.revision.template_hash if change is not None else None,
+    )
+    verdict = judge(stored.context, policy, now, prior=prior)
     age = (now - stored.context.collected_at).total_seconds()
     await _record(context, verdict, stored.incident.id)
     status = stored.incident.status

@@ -205,6 +205,8 @@ async def investigate(args: Investigate, context: ToolContext[IncidentSettings])
     bad = await store.judged_bad(target)
     question = question_of(args, target, context, known, bad)
     found = await collect(context.services, context.clock, question, context.progress)
+    if known is None and found.change is not None:
+        known = await store.find_same(target, found.change.revision.template_hash)
     stored = known or await store.open(target, str(context.caller))
     stored = await _remember(store, stored, found, str(context.caller))
     await context.progress(5, 5, "evidence stored")
@@ -237,7 +239,11 @@ def question_of(
 async def _remember(
     store: IncidentStore, stored: Stored, found: DiagnosticContext, who: str
 ) -> Stored:
-    moves = stored.incident.status in (IncidentStatus.INVESTIGATING, IncidentStatus.DECIDED)
+    moves = stored.incident.status in (
+        IncidentStatus.INVESTIGATING,
+        IncidentStatus.DECIDED,
+        IncidentStatus.CLOSED,
+    )
     incident = stored.incident.model_copy(
         update={
             "status": IncidentStatus.INVESTIGATING if moves else stored.incident.status,

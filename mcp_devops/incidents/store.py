@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from mcp_devops.errors import NotFound
+from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
@@ -22,7 +22,8 @@ from mcp_devops.model.verdict import Action
 from mcp_devops.toolkit.clock import Clock
 
 WATCH_S = 0.5
-"""How often a watched incident is looked at: SQLite cannot tell another process of a change."""
+"""How often a watched incident is looked at: SQLite cannot tell another process of a change, and a
+PostgreSQL behind a pooler not either."""
 
 
 class Stored(Record):
@@ -71,6 +72,19 @@ class IncidentStore:
             if s.incident.target == target and s.incident.status in OPEN_STATUSES
         ]
         return open_ones[0] if open_ones else None
+
+    async def find_same(self, target: Workload, template_hash: str) -> Stored | None:
+        """The newest incident of a workload, if it is closed and about this very template.
+
+        Who looks again at a rollout that was found well goes on with its incident.
+        """
+        found = await self._select("namespace = ? AND name = ?", (target.namespace, target.name))
+        mine = [s for s in found if s.incident.target == target]
+        if not mine or mine[0].incident.status is not IncidentStatus.CLOSED:
+            return None
+        change = mine[0].context.change if mine[0].context else None
+        same = change is not None and change.revision.template_hash == template_hash
+        return mine[0] if same else None
 
     async def get(self, incident_id: str) -> Stored:
         """One incident.
@@ -129,7 +143,7 @@ class IncidentStore:
         )
         stored = stored.model_copy(update={"incident": incident})
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Connection) -> None:
             connection.execute(
                 "INSERT INTO incidents (id, namespace, name, status, opened_at, updated_at, body)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
@@ -163,9 +177,9 @@ class IncidentStore:
                 yield incident.status
 
     async def _select(self, where: str, values: tuple[str, ...]) -> list[Stored]:
-        query = f"SELECT body FROM incidents WHERE {where} ORDER BY opened_at DESC, rowid DESC LIMIT 1000"  # noqa: S608, E501 - `where` is one of this file's own constants
+        query = f"SELECT body FROM incidents WHERE {where} ORDER BY opened_at DESC, updated_at DESC LIMIT 1000"  # noqa: S608, E501 - `where` is one of this file's own constants
 
-        def look(connection: sqlite3.Connection) -> list[Stored]:
+        def look(connection: Connection) -> list[Stored]:
             rows = connection.execute(query, values).fetchall()
             return [Stored.model_validate(json.loads(row["body"])) for row in rows]
 

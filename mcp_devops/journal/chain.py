@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from enum import StrEnum
 from typing import Any
 
 from mcp_devops.errors import InvalidArguments
+from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.entry import GENESIS, hash_of
 from mcp_devops.model.record import Record, canonical_json
 
@@ -25,6 +25,8 @@ class ChainProblem(StrEnum):
     """Entries between two others, or at the beginning, are gone."""
     REORDERED = "reordered"
     """An entry stands at another place than the one it was written at."""
+    INSERTED = "inserted"
+    """An entry stands where another one stands already, or before the first."""
     TRUNCATED = "truncated"
     """The anchored entry is gone: the end was cut off."""
     REWRITTEN = "rewritten"
@@ -68,11 +70,11 @@ def parse_anchor(anchor: str) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
-def verify_chain(connection: sqlite3.Connection, anchor: tuple[int, str] | None) -> ChainReport:
+def verify_chain(connection: Connection, anchor: tuple[int, str] | None) -> ChainReport:
     """Read all entries in order and stop at the first that is wrong. Memory stays constant."""
     count, last_seq, last_hash = 0, 0, GENESIS
     broken: tuple[ChainProblem, int, str] | None = None
-    for row in connection.execute("SELECT * FROM entries ORDER BY seq"):
+    for row in connection.stream("SELECT * FROM entries ORDER BY seq"):
         broken = _broken_at(connection, row, last_seq, last_hash)
         if broken is None and anchor and row["seq"] == anchor[0] and row["hash"] != anchor[1]:
             broken = (
@@ -105,7 +107,7 @@ def verify_chain(connection: sqlite3.Connection, anchor: tuple[int, str] | None)
 
 
 def _broken_at(
-    connection: sqlite3.Connection, row: sqlite3.Row, last_seq: int, last_hash: str
+    connection: Connection, row: Any, last_seq: int, last_hash: str
 ) -> tuple[ChainProblem, int, str] | None:
     seq = row["seq"]
     fields = dict(row)
@@ -113,6 +115,8 @@ def _broken_at(
         fields["body"] = json.loads(row["body"])
     except (json.JSONDecodeError, TypeError):
         return ChainProblem.CHANGED, seq, "has a body that is not JSON any more"
+    if seq <= last_seq:
+        return ChainProblem.INSERTED, seq, "is there twice, or stands before the first"
     if seq != last_seq + 1:
         # A moved entry leaves a hole where it was.
         if place := _written_at(fields, last_seq + 1, connection):
@@ -131,7 +135,7 @@ def _moved(seq: int, place: int) -> tuple[ChainProblem, int, str]:
     return ChainProblem.REORDERED, min(seq, place), f"stands at {seq} and was written as {place}"
 
 
-def _written_at(fields: dict[str, Any], seq: int, connection: sqlite3.Connection) -> int | None:
+def _written_at(fields: dict[str, Any], seq: int, connection: Connection) -> int | None:
     """The number under which the entry's hash was made, if that is another one than it has."""
     before = connection.execute(
         "SELECT seq FROM entries WHERE hash = ?", (fields["prev_hash"],)

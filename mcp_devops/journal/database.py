@@ -1,116 +1,126 @@
-"""One SQLite file that several processes share: the server, and `mcp-devops approve` beside it."""
+"""The open state: every path to it is a transaction, on SQLite and on PostgreSQL alike."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sqlite3
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
-from mcp_devops.errors import DevOpsError, NotConfigured, Unsupported, UpstreamUnavailable
+from mcp_devops.errors import NotConfigured
+from mcp_devops.journal.connection import Connection, Engine
 from mcp_devops.journal.migrations import migrate
+from mcp_devops.journal.place import (
+    Place,
+    PostgresUrl,
+    default_database_path,
+    default_state_dir,
+    place_of,
+)
+from mcp_devops.journal.sqlite import SqliteEngine
+
+__all__ = [
+    "Connection",
+    "Database",
+    "default_database_path",
+    "default_state_dir",
+    "open_database",
+]
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT_S = 10.0
-"""Seconds a transaction waits for another process's; ours take milliseconds, so ten seconds mean
-that somebody holds the file open in a shell."""
-
-_OPEN_ATTEMPTS = 100
-_CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"})
-_READ_ONLY = frozenset({"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH"})
-
-
-def default_state_dir(environment: Mapping[str, str] | None = None) -> Path:
-    """Where state lives unless told otherwise: `$XDG_STATE_HOME/mcp-devops`.
-
-    Args:
-        environment: Environment variables; None: those of this process. An empty or relative
-            `XDG_STATE_HOME` counts as unset, as the XDG specification asks: `~/.local/state`.
-    """
-    variables = os.environ if environment is None else environment
-    base = variables.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(base):
-        home = variables.get("HOME") or os.path.expanduser("~")
-        base = os.path.join(home, ".local", "state")
-    return Path(base) / "mcp-devops"
-
-
-def default_database_path(environment: Mapping[str, str] | None = None) -> Path:
-    """The state file: `state.db` in `default_state_dir`."""
-    return default_state_dir(environment) / "state.db"
+POSTGRES_READERS = 3
+"""Connections for reading on PostgreSQL, where an answer takes a way over the network."""
 
 
 class Database:
-    """An open state file. Made by `open_database`; every path to it is a transaction."""
+    """An open state file or database. Made by `open_database`.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._writer = _Lane(path, "state-write", read_only=False)
-        self._reader = _Lane(path, "state-read", read_only=True)
+    Attributes:
+        place: Where it is; its text form shows no password.
+        many_hosts: Whether processes of other machines may use it too.
+    """
 
-    async def run(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a function in a write transaction (`BEGIN IMMEDIATE` … `COMMIT`).
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.many_hosts = isinstance(place, PostgresUrl)
+        self._writer = _Lane(_engine(place, read_only=False), "state-write")
+        count = POSTGRES_READERS if self.many_hosts else 1
+        self._readers = [_Lane(_engine(place, read_only=True), "state-read") for _ in range(count)]
 
-        Transactions of this process run one after another on one thread; those of other
-        processes are waited for. If the function raises, everything rolls back and its exception
-        comes through. A cancelled caller leaves no half transaction: one that has begun commits
-        or rolls back by itself, one that has not begun never does.
+    async def run(self, fn: Callable[[Connection], T]) -> T:
+        """Run a function in a write transaction.
+
+        There is one such transaction at a time: those of this process run one after another on
+        one thread, those of other processes and replicas are waited for. If the function raises,
+        everything rolls back and its exception comes through. A cancelled caller leaves no half
+        transaction: one that has begun commits or rolls back by itself, one that has not begun
+        never does.
 
         Args:
             fn: Called off the event loop with the connection; must not commit, and must not
-                keep the connection.
+                keep the connection. On PostgreSQL it is called again if the connection broke
+                before the commit, so it must do nothing but use the connection.
 
         Raises:
-            UpstreamUnavailable: The file is locked for `BUSY_TIMEOUT_S`, or the disk is full or
-                failing.
+            UpstreamUnavailable: The database is locked by another, is down, or its disk is full or
+                failing. Nothing was written.
+            OutcomeUnknown: PostgreSQL went away during the commit and did not come back in time.
             Unsupported: The file is damaged.
-            sqlite3.IntegrityError: A constraint of the tables was hit; nothing was written.
+            ConstraintBroken: A constraint of the tables was hit; nothing was written.
         """
         return await self._writer.run(fn)
 
-    async def read(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run a function on one consistent snapshot; it cannot write. Does not wait for writers.
 
         Raises:
             UpstreamUnavailable: As for `run`.
             Unsupported: As for `run`.
         """
-        return await self._reader.run(fn)
+        # A long look, such as a verification, must not hold up short ones.
+        return await min(self._readers, key=lambda lane: lane.waiting).run(fn)
 
     async def start(self) -> None:
-        """Create or check the file and bring its tables to this version. See `open_database`."""
-        await self._writer.submit(lambda: _prepare_file(self.path))
-        await self._writer.submit(self._writer.connect)
+        """Create or check the state and bring its tables to this version. See `open_database`."""
+        await self._writer.connect()
         await self._writer.run(migrate)
-        await self._reader.submit(self._reader.connect)
+        # Other readers connect when they are needed first; a file's only reader connects now.
+        await self._readers[0].connect()
 
     async def close(self) -> None:
-        """Finish what has begun and close the file."""
+        """Finish what has begun and close."""
         with anyio.CancelScope(shield=True):
-            for lane in (self._reader, self._writer):
-                await lane.submit(lane.disconnect)
-                lane.threads.shutdown(wait=False)
+            for lane in (*self._readers, self._writer):
+                await lane.close()
 
 
 @asynccontextmanager
-async def open_database(path: Path | str) -> AsyncIterator[Database]:
-    """Open the state file, creating it (mode 0600) and missing folders (mode 0700).
+async def open_database(where: Place | str) -> AsyncIterator[Database]:
+    """Open the state.
+
+    Args:
+        where: A path: the SQLite file, created (mode 0600) with its folders (mode 0700) if
+            missing. A `postgresql://` URL: a database in which the schema `mcp_devops` is made if
+            it is missing.
 
     Raises:
         Unsupported: The file is damaged, not SQLite, another program's, or a newer version's.
-        NotConfigured: The place cannot be written.
-        UpstreamUnavailable: The file is locked, or the disk is full or failing.
+        NotConfigured: The place cannot be written, or is no place.
+        CredentialsRejected: PostgreSQL does not accept the user or the password.
+        PermissionDenied: The user may not use or make the schema; with the grant that is missing.
+        UpstreamUnavailable: The file is locked, the server is down, or the disk is full.
     """
-    database = Database(Path(path))
+    place = place_of(where)
+    if isinstance(place, PostgresUrl):
+        # It takes a third of a second to import, off the loop; who has a file never waits for it.
+        await to_thread.run_sync(_load_psycopg)
+    database = Database(place)
     try:
         await database.start()
         yield database
@@ -118,132 +128,52 @@ async def open_database(path: Path | str) -> AsyncIterator[Database]:
         await database.close()
 
 
+def _engine(place: Place, *, read_only: bool) -> Engine:
+    if not isinstance(place, PostgresUrl):
+        return SqliteEngine(place, read_only=read_only)
+    from mcp_devops.journal.postgres import PostgresEngine
+
+    return PostgresEngine(place, read_only=read_only)
+
+
+def _load_psycopg() -> None:
+    try:
+        import psycopg  # noqa: F401 - here to be loaded
+    except ImportError as missing:
+        raise NotConfigured(
+            "The state is to be on PostgreSQL, and its driver psycopg is not installed.",
+            fix='Run: pip install "mcp-devops[postgres]". Or unset MCP_DEVOPS_DATABASE_URL.',
+            source="journal",
+        ) from missing
+
+
 class _Lane:
     """One connection on one thread: what runs here runs one after another."""
 
-    def __init__(self, path: Path, name: str, *, read_only: bool) -> None:
-        self.threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._path = path
-        self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
-        self._read_only = read_only
-        self._connection: sqlite3.Connection | None = None
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._engine = engine
+        self.waiting = 0
 
-    async def run(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        return await self.submit(lambda: self._transact(fn))
+    async def connect(self) -> None:
+        await self._submit(self._engine.connect)
 
-    async def submit(self, work: Callable[[], T]) -> T:
+    async def run(self, fn: Callable[[Connection], T]) -> T:
+        self.waiting += 1
+        try:
+            return await self._submit(lambda: self._engine.transact(fn))
+        finally:
+            self.waiting -= 1
+
+    async def close(self) -> None:
+        await self._submit(self._engine.disconnect)
+        self._threads.shutdown(wait=False)
+
+    async def _submit(self, work: Callable[[], T]) -> T:
         await checkpoint()
-        future: Future[T] = self.threads.submit(work)
+        future: Future[T] = self._threads.submit(work)
         # Shielded: whoever is cancelled meanwhile still learns what became of the transaction.
         # A bare task.cancel() passes the shield; then the thread finishes by itself.
         with anyio.CancelScope(shield=True):
             await asyncio.wrap_future(future)
         return future.result()
-
-    def connect(self) -> None:
-        with _translated(self._path):
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=True
-            )
-            connection.row_factory = sqlite3.Row
-            self._connection = connection
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            if self._read_only:
-                connection.execute("PRAGMA query_only = ON")
-            else:
-                _switch_to_wal(connection)
-                connection.execute("PRAGMA synchronous = FULL")
-
-    def disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _transact(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        connection = self._connection
-        if connection is None:
-            raise RuntimeError("the state file is closed")
-        with _translated(self._path):
-            connection.execute(self._begin)
-            try:
-                result = fn(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            return result
-
-
-def _prepare_file(path: Path) -> None:
-    try:
-        for folder in reversed([path.parent, *path.parent.parents]):
-            if not folder.exists():
-                folder.mkdir(mode=0o700, exist_ok=True)
-        # SQLite gives its -wal and -shm files the mode of this one.
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.close(handle)
-        path.chmod(0o600)
-    except OSError as error:
-        raise NotConfigured(
-            f"The state file {str(path)!r} cannot be written: {error.strerror}.",
-            fix="Make its folder writable for this user, or set XDG_STATE_HOME to one that is.",
-            source="journal",
-        ) from error
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Turn on write-ahead logging, which SQLite refuses at once while another process does it."""
-    pause = threading.Event()
-    for attempt in range(_OPEN_ATTEMPTS):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or attempt == _OPEN_ATTEMPTS - 1:
-                raise
-            pause.wait(BUSY_TIMEOUT_S / _OPEN_ATTEMPTS)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise
-    except sqlite3.DatabaseError as error:
-        raise _explained(error, path) from error
-
-
-def _explained(error: sqlite3.DatabaseError, path: Path) -> DevOpsError:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    base = "_".join(name.split("_")[:2])
-    file = repr(str(path))
-    if base in _CORRUPT:
-        return Unsupported(
-            f"The state file {file} is damaged, or is not a SQLite file.",
-            fix="Move it aside (with its -wal and -shm files) and keep it, then start again; or"
-            " restore a backup.",
-            source="journal",
-            upstream=str(error),
-        )
-    if base in _READ_ONLY:
-        return NotConfigured(
-            f"The state file {file} cannot be opened for writing.",
-            fix="Make the file and its folder writable for this user.",
-            source="journal",
-            upstream=str(error),
-        )
-    if base in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
-        return UpstreamUnavailable(
-            f"Another process has held the state file {file} for {BUSY_TIMEOUT_S:g} s.",
-            fix="Close the other program that has it open, then call again.",
-            source="journal",
-        )
-    return UpstreamUnavailable(
-        f"The state file {file} could not be used; nothing was written.",
-        fix="Check the free space and the health of its disk, then call again.",
-        source="journal",
-        upstream=str(error),
-    )

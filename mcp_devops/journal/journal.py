@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -12,6 +11,7 @@ from anyio import to_thread
 
 from mcp_devops.errors import NotFound
 from mcp_devops.journal.chain import ChainReport, parse_anchor, verify_chain
+from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import FINISHES, GENESIS, Entry, EntryKind, hash_of, stamp
 from mcp_devops.model.record import Record, canonical_json
@@ -29,6 +29,7 @@ LABEL_LIMIT_CHARS = 500
 PAGE_LIMIT = 1_000
 """Entries one page has at most."""
 
+_NO_SEQ = 2**63 - 1
 _NEED_CALL_ID = frozenset({*FINISHES, *FINISHES.values()})
 
 
@@ -42,10 +43,10 @@ class Page(Record):
 
 
 class Journal:
-    """Writes and reads the journal of one state file.
+    """Writes and reads the journal of one state.
 
     Args:
-        db: The open state file.
+        db: The open state.
         redactor: Takes secrets out of everything before it is written.
         clock: Gives the present moment, with a zone.
     """
@@ -77,7 +78,8 @@ class Journal:
             call_id: The tool call it belongs to.
 
         Raises:
-            UpstreamUnavailable: The file is locked or the disk fails; nothing was written.
+            UpstreamUnavailable: The state is locked, down, or its disk fails; nothing was written.
+            OutcomeUnknown: As for `Database.run`.
             ValueError: A start or finish has no `call_id`.
         """
         draft = await to_thread.run_sync(
@@ -87,7 +89,7 @@ class Journal:
 
     def append_in(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         kind: EntryKind,
         *,
         actor: str,
@@ -166,11 +168,11 @@ class Journal:
         given = {sql: value for sql, value in conditions.items() if value is not None}
         clauses = [*given]
         if kind is not None:
-            clauses.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            clauses.append(f"kind IN ({', '.join('?' * len(kinds)) or 'NULL'})")
         size = min(max(limit, 1), PAGE_LIMIT)
         # Only our own column names and question marks are put together here.
         query = (
-            f"SELECT * FROM entries WHERE {' AND '.join(clauses) or '1'}"  # noqa: S608
+            f"SELECT * FROM entries WHERE {' AND '.join(clauses) or '1 = 1'}"  # noqa: S608
             f" ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?"
         )
         values = (*given.values(), *(one.value for one in kinds), size + 1)
@@ -204,14 +206,13 @@ class Journal:
         pairs = " OR ".join("(s.kind = ? AND f.kind = ?)" for _ in FINISHES)
         query = (
             "SELECT s.* FROM entries AS s"  # noqa: S608
-            f" WHERE s.kind IN ({', '.join('?' * len(FINISHES))}) AND (? IS NULL OR s.seq < ?)"
+            f" WHERE s.kind IN ({', '.join('?' * len(FINISHES))}) AND s.seq < ?"
             " AND NOT EXISTS (SELECT 1 FROM entries AS f"
             f" WHERE f.call_id = s.call_id AND f.seq > s.seq AND ({pairs})) ORDER BY s.seq"
         )
         values = (
             *(start.value for start in FINISHES),
-            before,
-            before,
+            _NO_SEQ if before is None else before,
             *(kind.value for pair in FINISHES.items() for kind in pair),
         )
         rows = await self._db.read(lambda connection: connection.execute(query, values).fetchall())
@@ -251,7 +252,7 @@ class Journal:
             "body": self._body(body),
         }
 
-    def _insert(self, connection: sqlite3.Connection, draft: dict[str, Any]) -> Entry:
+    def _insert(self, connection: Connection, draft: dict[str, Any]) -> Entry:
         last = connection.execute(
             "SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1"
         ).fetchone()
@@ -265,10 +266,13 @@ class Journal:
         connection.execute(
             "INSERT INTO entries"
             " (seq, at, kind, actor, subject, incident_id, call_id, body, prev_hash, hash)"
-            " VALUES (:seq, :at, :kind, :actor, :subject, :incident_id, :call_id, :body,"
-            " :prev_hash, :hash)",
-            {**row, "body": canonical_json(row["body"]).decode()},
-        )
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row["seq"], row["at"], row["kind"], row["actor"], row["subject"],
+                row["incident_id"], row["call_id"], canonical_json(row["body"]).decode(),
+                row["prev_hash"], row["hash"],
+            ),
+        )  # fmt: skip
         return Entry.model_validate(row)
 
     def _label(self, text: str) -> str:
@@ -284,5 +288,5 @@ class Journal:
         return {**cut, "_cut": notes}
 
 
-def _entry(row: sqlite3.Row) -> Entry:
+def _entry(row: Any) -> Entry:
     return Entry.model_validate({**dict(row), "body": json.loads(row["body"])})

@@ -77,6 +77,7 @@ async def prepared(
                     "allow_writes": settings.allow_writes or (about.namespace,),
                     "toolsets": settings.toolsets or toolsets(name),
                     "state_dir": state,
+                    "database_url": None,
                 }
             )
             log.warning("scenario %s: %s Journal: %s", name, about.title, state)

@@ -6,10 +6,13 @@ import asyncio
 import ipaddress
 import logging
 import signal
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
 from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
+from mcp.server.auth.routes import build_resource_metadata_url
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
 from starlette.applications import Starlette
@@ -77,9 +80,23 @@ def require_auth_in_public(host: str, settings: HttpSettings) -> None:
 
 
 def http_app(
-    gateway: Gateway, updates: Updates, settings: HttpSettings, host: str, port: int
+    gateway: Gateway,
+    updates: Updates,
+    settings: HttpSettings,
+    host: str,
+    port: int,
+    pages: Sequence[Route] = (),
 ) -> Starlette:
-    """The web application: /mcp, /healthz, /metrics."""
+    """The web application: /mcp, /healthz, /metrics, and pages for people.
+
+    Args:
+        gateway: The door.
+        updates: What tells clients of changes.
+        settings: Who may call.
+        host: Where it listens.
+        port: The port.
+        pages: More routes; they get the authentication of /mcp.
+    """
     server = build_server(gateway, updates, "http")
     metrics = Metrics(gateway)
     hosts = [host, "localhost", "127.0.0.1", "[::1]", *settings.allowed_hosts]
@@ -112,6 +129,7 @@ def http_app(
         custom_starlette_routes=[
             Route("/healthz", healthz),
             Route("/metrics", show_metrics),
+            *(_guarded(route, auth.get("auth")) for route in pages),
         ],
         **auth,
     )
@@ -119,6 +137,15 @@ def http_app(
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[h.strip("[]") for h in hosts])
     return app
+
+
+def _guarded(route: Route, auth: AuthSettings | None) -> Route:
+    """A route for those who may call /mcp, with the same tokens and scopes."""
+    if auth is None or auth.resource_server_url is None:
+        return route
+    metadata = build_resource_metadata_url(auth.resource_server_url)
+    guard = RequireAuthMiddleware(route.app, auth.required_scopes or [], metadata)
+    return Route(route.path, guard, methods=sorted(route.methods or ()))
 
 
 class GracefulServer(uvicorn.Server):
@@ -135,8 +162,20 @@ class GracefulServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def serve_http(settings: ServerSettings, bind: str, clock: Clock | None = None) -> int:
+async def serve_http(
+    settings: ServerSettings,
+    bind: str,
+    clock: Clock | None = None,
+    *,
+    pages: Callable[[Gateway], Sequence[Route]] = lambda gateway: (),
+) -> int:
     """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: The server's settings.
+        bind: HOST:PORT.
+        clock: The clock; the system's by default.
+        pages: Makes the pages for people, which get the authentication of /mcp.
 
     Returns:
         0 after a clean stop.
@@ -151,7 +190,7 @@ async def serve_http(settings: ServerSettings, bind: str, clock: Clock | None = 
     async with open_gateway(settings, channel="http", clock=clock) as gateway:
         updates = Updates(gateway)
         async with updates.running():
-            app = http_app(gateway, updates, own, host, port)
+            app = http_app(gateway, updates, own, host, port, pages(gateway))
             config = uvicorn.Config(
                 app,
                 host=host,

@@ -22,7 +22,7 @@ C = TypeVar("C")
 VERBS = frozenset(
     {
         *("list", "get", "show", "search", "compare", "explain", "plan", "describe", "tail"),
-        *("check", "investigate", "decide"),
+        *("check", "investigate", "decide", "draft"),
         *("restart", "scale", "roll_back", "pause", "resume", "retry"),
     }
 )

@@ -19,7 +19,7 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 TOOLS = {spec.name: spec for integration in discover() for spec in integration.tools}
 LEANEST_PEER_BYTES = 20_028
 """Bytes of the leanest peer's tools/list as measured (it has seven tools): the default's budget."""
-WITH_CHANGES_BYTES = 26_000
+WITH_CHANGES_BYTES = 27_000
 """Budget of the whole list, which an operator asks for with --allow-writes."""
 MOST_TOOLS = 20
 CORE = ("kubernetes", "prometheus", "incident")

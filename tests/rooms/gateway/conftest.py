@@ -18,12 +18,17 @@ CALLER = Caller("alice", "test", "pytest 1")
 class Opened:
     """Opens doors over one toy and one state directory, with settings of the test's choice."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, database_url: str | None = None) -> None:
         self.state_dir = state_dir
+        self.database_url = database_url
         self.client = ToyClient()
 
     def settings(self, **options: Any) -> ServerSettings:
-        return ServerSettings(state_dir=self.state_dir, **{"allow_writes": ("house",), **options})
+        return ServerSettings(
+            state_dir=self.state_dir,
+            database_url=self.database_url,
+            **{"allow_writes": ("house",), **options},
+        )
 
     def door(self, **options: Any) -> Any:
         return open_gateway(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,12 +10,24 @@ from mcp_devops.errors import NotFound, PreconditionFailed
 from mcp_devops.gateway.approvals import ApprovalStatus
 from mcp_devops.gateway.asking import PersonAnswer, Question
 from mcp_devops.gateway.door import Gateway
+from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.toolkit.clock import SystemClock
 from tests.rooms.gateway.conftest import CALLER, Opened
+from tests.support.postgres import postgres, postgres_url
 from tests.support.waiting import until
 
+__all__ = ["postgres", "postgres_url"]
+
 RESTART = ("toy_restart_lamp", {"lamp": "hall"}, CALLER)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
+    """Doors over a file, and over a PostgreSQL database."""
+    if request.param == "sqlite":
+        return Opened(tmp_path)
+    return Opened(tmp_path, request.getfixturevalue("postgres_url"))
 
 
 class Hands:
@@ -260,3 +273,49 @@ async def test_the_policy_says_yes_only_when_every_condition_holds(
         reply = await door.call(*RESTART)
     assert (opened.client.switched == ["hall"]) is acts
     assert reply.failed is not acts
+
+
+async def test_while_frozen_the_policy_says_nothing_and_a_person_may_still_say_yes(
+    opened: Opened,
+) -> None:
+    opened.client.confidence, opened.client.automatic = 0.93, True
+    async with opened.door(automatic_namespaces=("house",)) as door:
+        await frozen(door)
+        reply = await door.call(*RESTART)
+        assert reply.error is not None and reply.error["code"] == "APPROVAL_REQUIRED"
+        assert opened.client.switched == []
+        (waiting,) = await door.consent.desk.waiting()
+        await door.consent.desk.answer(
+            waiting.id, ApprovalStatus.APPROVED, who="ann", channel="terminal"
+        )
+        assert not (await door.call(*RESTART)).failed
+    assert opened.client.switched == ["hall"]
+
+
+async def test_a_freeze_after_the_policys_yes_still_stops_it_before_it_is_sent(
+    opened: Opened,
+) -> None:
+    opened.client.confidence, opened.client.automatic = 0.93, True
+    async with opened.door() as door:
+        await door.call(*RESTART)
+        (waiting,) = await door.consent.desk.waiting()
+        await door.consent.desk.answer(
+            waiting.id, ApprovalStatus.APPROVED, who="policy", channel="policy"
+        )
+        await frozen(door)
+        reply = await door.call(*RESTART)
+        assert reply.error is not None and reply.error["code"] == "PRECONDITION_FAILED"
+        assert "frozen everywhere" in reply.error["what"]
+    assert opened.client.switched == []
+
+
+async def frozen(door: Gateway) -> None:
+    """Somebody freezes everything automatic."""
+    database = await door.services.get(Database)
+    at = door.clock.now().isoformat()
+    await database.run(
+        lambda c: c.execute(
+            "INSERT INTO switches (name, is_on, by_whom, reason, at) VALUES (?, 1, ?, ?, ?)",
+            ("freeze", "ann", "Black Friday", at),
+        )
+    )

@@ -10,6 +10,9 @@ import pytest
 from mcp_devops.journal.database import Database, open_database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.text.secrets import Redactor
+from tests.support.postgres import PostgresServer, postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -30,9 +33,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "state.db"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, path: Path) -> Path | str:
+    """Where the state is: each test runs on a file and on a PostgreSQL database."""
+    if request.param == "sqlite":
+        return path
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
 @pytest.fixture
-async def db(path: Path) -> AsyncIterator[Database]:
-    async with open_database(path) as database:
+async def db(where: Path | str) -> AsyncIterator[Database]:
+    async with open_database(where) as database:
         yield database
 
 
@@ -42,16 +54,29 @@ def journal(db: Database) -> Journal:
 
 
 @pytest.fixture
-def tamper(path: Path) -> Callable[[str], None]:
-    """Changes the file behind the program's back, triggers taken off."""
+def tamper(request: pytest.FixtureRequest, where: Path | str) -> Callable[[str], None]:
+    """Changes the journal behind the program's back, guards taken off."""
+    if isinstance(where, Path):
+        return lambda script: _tamper_file(where, script)
+    server: PostgresServer = request.getfixturevalue("postgres")
+    database = where.rpartition("/")[2]
 
     def run(script: str) -> None:
-        connection = sqlite3.connect(path)
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        for (name,) in names.fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
-        connection.executescript(script)
-        connection.commit()
-        connection.close()
+        server.admin(
+            "SET search_path = mcp_devops",
+            "ALTER TABLE entries DISABLE TRIGGER ALL",
+            *script.split(";"),
+            database=database,
+        )
 
     return run
+
+
+def _tamper_file(path: Path, script: str) -> None:
+    connection = sqlite3.connect(path)
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    for (name,) in names.fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    connection.executescript(script)
+    connection.commit()
+    connection.close()

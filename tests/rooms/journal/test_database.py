@@ -1,18 +1,16 @@
-"""One file, several processes, whole transactions."""
+"""Whole transactions, on a file and on PostgreSQL alike."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import stat
 import threading
 from pathlib import Path
 
 import anyio
 import pytest
 
-from mcp_devops.errors import NotConfigured, Unsupported, UpstreamUnavailable
-from mcp_devops.journal import database as module
+from mcp_devops.errors import NotConfigured, Unsupported
+from mcp_devops.journal.connection import Connection, ConstraintBroken
 from mcp_devops.journal.database import (
     Database,
     default_database_path,
@@ -22,7 +20,7 @@ from mcp_devops.journal.database import (
 from mcp_devops.journal.migrations import MIGRATIONS
 
 
-def put(connection: sqlite3.Connection, digest: str = "d") -> None:
+def put(connection: Connection, digest: str = "d") -> None:
     connection.execute(
         "INSERT INTO actions (digest, tool, status, started_at, owner)"
         " VALUES (?, 't', 'started', 'now', 'o')",
@@ -30,7 +28,7 @@ def put(connection: sqlite3.Connection, digest: str = "d") -> None:
     )
 
 
-def count(connection: sqlite3.Connection) -> int:
+def count(connection: Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM actions").fetchone()[0])
 
 
@@ -50,49 +48,17 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
     assert default_state_dir() == Path("/elsewhere/mcp-devops")
 
 
-async def test_the_file_and_its_folder_are_for_the_owner_only(db: Database, path: Path) -> None:
-    await db.run(put)
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    for file in path.parent.iterdir():
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-def a_file(path: Path, content: bytes = b"") -> None:
-    path.parent.mkdir()
-    path.write_bytes(content)
-    path.chmod(0o644)
-
-
-async def test_an_open_file_is_tightened(path: Path) -> None:
-    a_file(path)
-    async with open_database(path):
-        assert mode(path) == 0o600
-
-
-async def test_writes_are_durable_and_logged_ahead(db: Database) -> None:
-    async def value(name: str) -> object:
-        return await db.run(lambda c: c.execute(f"PRAGMA {name}").fetchone()[0])
-
-    assert await value("journal_mode") == "wal"
-    assert await value("synchronous") == 2
-    assert await value("foreign_keys") == 1
-
-
-async def test_what_was_written_is_there_after_reopening(path: Path) -> None:
-    async with open_database(path) as db:
+async def test_what_was_written_is_there_after_reopening(where: Path | str) -> None:
+    async with open_database(where) as db:
         await db.run(put)
-    async with open_database(path) as db:
+    async with open_database(where) as db:
         assert await db.read(count) == 1
         names = await db.read(lambda c: [r[0] for r in c.execute("SELECT name FROM migrations")])
     assert names == [migration.name for migration in MIGRATIONS]
 
 
 async def test_an_exception_rolls_the_transaction_back(db: Database) -> None:
-    def fails(connection: sqlite3.Connection) -> None:
+    def fails(connection: Connection) -> None:
         put(connection)
         raise LookupError
 
@@ -105,7 +71,7 @@ async def test_an_exception_rolls_the_transaction_back(db: Database) -> None:
 
 async def test_a_broken_constraint_comes_through_as_itself(db: Database) -> None:
     await db.run(put)
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(ConstraintBroken):
         await db.run(put)
 
 
@@ -120,7 +86,7 @@ async def test_a_transaction_that_began_commits_although_its_caller_is_cancelled
 ) -> None:
     began, go_on = threading.Event(), threading.Event()
 
-    def slow(connection: sqlite3.Connection) -> None:
+    def slow(connection: Connection) -> None:
         put(connection)
         began.set()
         go_on.wait(5)
@@ -134,10 +100,10 @@ async def test_a_transaction_that_began_commits_although_its_caller_is_cancelled
     assert await db.read(count) == 1
 
 
-async def test_a_cancelled_task_leaves_the_file_usable(db: Database) -> None:
+async def test_a_cancelled_task_leaves_the_state_usable(db: Database) -> None:
     began, go_on = threading.Event(), threading.Event()
 
-    def slow(connection: sqlite3.Connection) -> None:
+    def slow(connection: Connection) -> None:
         began.set()
         go_on.wait(5)
         put(connection, "slow")
@@ -156,7 +122,7 @@ async def test_a_cancelled_task_leaves_the_file_usable(db: Database) -> None:
 async def test_a_cancelled_task_that_waits_its_turn_never_begins(db: Database) -> None:
     began, go_on = threading.Event(), threading.Event()
 
-    def slow(connection: sqlite3.Connection) -> None:
+    def slow(connection: Connection) -> None:
         began.set()
         go_on.wait(5)
 
@@ -181,84 +147,94 @@ async def test_concurrent_callers_are_serialised(db: Database) -> None:
     assert await db.read(count) == 30
 
 
-async def test_a_file_that_is_not_sqlite_is_refused_with_the_next_move(path: Path) -> None:
-    a_file(path, b"not a database, but long enough to be read as one " * 100)
-    with pytest.raises(Unsupported) as caught:
-        async with open_database(path):
-            pass
-    assert "aside" in caught.value.fix
-
-
-async def test_another_programs_file_is_refused_and_left_alone(path: Path) -> None:
-    path.parent.mkdir()
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE theirs (x)")
-    connection.close()
-    with pytest.raises(Unsupported):
-        async with open_database(path):
-            pass
-    connection = sqlite3.connect(path)
-    assert [r[0] for r in connection.execute("SELECT name FROM sqlite_master")] == ["theirs"]
-    connection.close()
-
-
-async def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
-    async with open_database(path) as db:
+async def test_a_state_of_a_newer_version_is_refused(where: Path | str) -> None:
+    async with open_database(where) as db:
         await db.run(lambda c: c.execute("INSERT INTO migrations (name) VALUES ('m999_future')"))
     with pytest.raises(Unsupported) as caught:
-        async with open_database(path):
+        async with open_database(where):
             pass
     assert caught.value.details["unknown"] == ["m999_future"]
 
 
-async def test_a_place_that_cannot_be_written_is_a_setting_to_change(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(NotConfigured):
-        async with open_database(tmp_path / "file" / "state.db"):
-            pass
-
-
-async def test_a_lock_that_somebody_keeps_is_worth_waiting_for(
-    db: Database, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await db.run(lambda connection: connection.execute("SELECT 1"))
-    monkeypatch.setattr(module, "BUSY_TIMEOUT_S", 0.05)
-    async with open_database(path) as impatient:
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(UpstreamUnavailable) as caught:
-            await impatient.run(put)
-        assert caught.value.retryable
-        other.execute("ROLLBACK")
-        other.close()
-        await impatient.run(put)
-
-
-async def test_a_full_disk_writes_nothing(db: Database) -> None:
-    def fill(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA max_page_count = 1")
-        for number in range(2_000):
-            put(connection, f"{number}" * 200)
-
-    with pytest.raises(UpstreamUnavailable):
-        await db.run(fill)
-    assert await db.read(count) == 0
-
-
-async def test_a_closed_file_refuses(path: Path) -> None:
-    async with open_database(path) as db:
+async def test_a_closed_state_refuses(where: Path | str) -> None:
+    async with open_database(where) as db:
         pass
     with pytest.raises(RuntimeError):
         await db.run(put)
 
 
-async def test_a_file_can_be_opened_many_times_at_once(path: Path) -> None:
+async def test_a_state_can_be_opened_many_times_at_once(where: Path | str) -> None:
     async def use(number: int) -> None:
-        async with open_database(path) as db:
+        async with open_database(where) as db:
             await db.run(lambda connection: put(connection, f"d{number}"))
 
     async with anyio.create_task_group() as tasks:
         for number in range(8):
             tasks.start_soon(use, number)
-    async with open_database(path) as db:
+    async with open_database(where) as db:
         assert await db.read(count) == 8
+
+
+async def test_a_row_is_read_by_name_by_place_and_as_a_dict(db: Database) -> None:
+    await db.run(put)
+
+    def look(connection: Connection) -> tuple[object, ...]:
+        row = connection.execute("SELECT digest, tool AS what, owner FROM actions").fetchone()
+        named = dict(row)
+        return row["digest"], row["what"], row[2], tuple(row), list(row.keys()), len(row), named
+
+    values = ("d", "t", "o")
+    columns = ["digest", "what", "owner"]
+    expected = (*values, values, columns, 3, dict(zip(columns, values, strict=True)))
+    assert await db.read(look) == expected
+
+
+async def test_question_marks_and_percent_signs_in_quotes_are_text(db: Database) -> None:
+    def look(connection: Connection) -> tuple[object, ...]:
+        sql = "SELECT 'a ? %s 100%', 7 % 4, ?, 'it''s ?' WHERE 'x' LIKE '%'"
+        return tuple(connection.execute(sql, ("given",)).fetchone())
+
+    assert await db.read(look) == ("a ? %s 100%", 3, "given", "it's ?")
+
+
+async def test_yes_and_no_are_numbers_and_counts_of_rows_are_told(db: Database) -> None:
+    def write(connection: Connection) -> list[int]:
+        insert = (
+            "INSERT INTO switches (name, is_on, by_whom, reason, at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (name) DO NOTHING"
+        )
+        values = ("responder", True, "ann", "calm", "now")
+        counts = [connection.execute(insert, values).rowcount for _ in range(2)]
+        stored = connection.execute("SELECT is_on FROM switches WHERE is_on = ?", (True,))
+        return [*counts, stored.fetchone()["is_on"]]
+
+    assert await db.run(write) == [1, 0, 1]
+
+
+async def test_times_as_text_compare_as_time_does(db: Database) -> None:
+    times = ["2026-03-01T12:00:00+00:00", "2026-03-01T12:00:00.000001+00:00", "2026-03-02T00:00Z"]
+
+    def write(connection: Connection) -> list[str]:
+        for number, at in enumerate(reversed(times)):
+            connection.execute(
+                "INSERT INTO bookmarks (name, value, at) VALUES (?, ?, ?)", (f"b{number}", "v", at)
+            )
+        rows = connection.execute("SELECT at FROM bookmarks WHERE at <= ? ORDER BY at", times[-1:])
+        return [row["at"] for row in rows]
+
+    assert await db.run(write) == times
+
+
+async def test_the_tables_of_the_responder_are_there(db: Database) -> None:
+    tables = ("switches", "deliveries", "outcomes", "replicas", "bookmarks", "runs")
+
+    def look(connection: Connection) -> int:
+        return sum(len(connection.execute(f"SELECT * FROM {t}").fetchall()) for t in tables)  # noqa: S608
+
+    assert await db.read(look) == 0
+
+
+async def test_a_url_of_another_database_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotConfigured):
+        async with open_database("mysql://ann:s3same@127.0.0.1/x"):
+            pass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sqlite3
 from datetime import UTC, datetime
 
+from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import GENESIS, EntryKind, hash_of
 from mcp_devops.journal.export import COLUMNS, csv_rows, jsonl
@@ -49,7 +49,7 @@ async def test_no_cell_of_the_csv_is_a_formula(journal: Journal) -> None:
 
 
 async def test_a_stream_goes_over_pages(journal: Journal, db: Database) -> None:
-    def many(connection: sqlite3.Connection) -> None:
+    def many(connection: Connection) -> None:
         for number in range(PAGE_LIMIT + 5):
             journal.append_in(
                 connection, EntryKind.NOTE, actor="a", subject="s", body={"n": number}

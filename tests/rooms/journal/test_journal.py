@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 from mcp_devops.errors import InvalidArguments, NotFound
 from mcp_devops.journal.chain import ChainProblem
-from mcp_devops.journal.database import Database
+from mcp_devops.journal.connection import Connection, ConstraintBroken
+from mcp_devops.journal.database import Database, open_database
 from mcp_devops.journal.entry import GENESIS, Entry, EntryKind, hash_of, stamp
 from mcp_devops.journal.journal import BODY_LIMIT_CHARS, LABEL_LIMIT_CHARS, Journal
+from mcp_devops.journal.sqlite import SqliteConnection
 from mcp_devops.text.secrets import Redactor
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -92,7 +95,7 @@ async def test_starts_and_finishes_need_what_ties_them(journal: Journal, kind: E
 async def test_an_answer_and_its_entry_commit_together_or_not_at_all(
     journal: Journal, db: Database
 ) -> None:
-    def answer(connection: sqlite3.Connection) -> None:
+    def answer(connection: Connection) -> None:
         journal.append_in(
             connection, EntryKind.APPROVAL_ANSWERED, actor="ada", subject="apr-1", body={}
         )
@@ -110,8 +113,18 @@ async def test_an_answer_and_its_entry_commit_together_or_not_at_all(
     assert await journal.get(1) == entry
 
 
+async def test_replacing_is_forgetting_too(path: Path) -> None:
+    async with open_database(path) as db:
+        journal = Journal(db, Redactor(()), lambda: START)
+        await fill(journal, 2)
+        again = "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE seq = 1"
+        with pytest.raises(ConstraintBroken):
+            await db.run(lambda connection: connection.execute(again))
+        assert (await journal.verify()).entries == 2
+
+
 def test_an_entry_outside_a_transaction_is_refused() -> None:
-    connection = sqlite3.connect(":memory:")
+    connection = sqlite3.connect(":memory:", factory=SqliteConnection)
     journal = Journal(None, Redactor(), lambda: START)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Database\.run"):
         journal.append_in(connection, EntryKind.NOTE, actor="a", subject="s", body={})
@@ -123,16 +136,18 @@ def test_an_entry_outside_a_transaction_is_refused() -> None:
     [
         "UPDATE entries SET actor = 'eve'",
         "DELETE FROM entries",
-        "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE seq = 1",
+        "INSERT INTO entries SELECT * FROM entries WHERE seq = 1",
+        "INSERT INTO entries SELECT * FROM entries WHERE seq = 1"
+        " ON CONFLICT (seq) DO UPDATE SET actor = 'eve'",
         "INSERT INTO entries SELECT 99, at, kind, actor, subject, incident_id, call_id, body,"
         " prev_hash, hash FROM entries WHERE seq = 1",
     ],
 )
-async def test_the_file_itself_refuses_to_forget(
+async def test_the_tables_themselves_refuse_to_forget(
     journal: Journal, db: Database, statement: str
 ) -> None:
     await fill(journal, 2)
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(ConstraintBroken):
         await db.run(lambda connection: connection.execute(statement))
     assert (await journal.verify()).entries == 2
 

@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[3]
 APPENDER = Path(__file__).with_name("appender.py")
 
 
-async def appender(path: Path, actor: str, times: int) -> Process:
+async def appender(where: Path | str, actor: str, times: int) -> Process:
     return await anyio.open_process(
-        [sys.executable, str(APPENDER), str(path), actor, str(times)],
+        [sys.executable, str(APPENDER), str(where), actor, str(times)],
         stderr=None,
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
@@ -35,9 +35,11 @@ def journal_of(db: Database) -> Journal:
 
 
 @pytest.mark.parametrize("lines", [1, 7, 40])
-async def test_a_journal_survives_kill_9_in_the_middle_of_writing(path: Path, lines: int) -> None:
+async def test_a_journal_survives_kill_9_in_the_middle_of_writing(
+    where: Path | str, lines: int
+) -> None:
     with anyio.fail_after(60):
-        process = await appender(path, "doomed", 1_000_000)
+        process = await appender(where, "doomed", 1_000_000)
         acknowledged = ""
         assert process.stdout
         async for text in TextReceiveStream(process.stdout):
@@ -49,7 +51,7 @@ async def test_a_journal_survives_kill_9_in_the_middle_of_writing(path: Path, li
         await process.aclose()
     last = int(acknowledged[: acknowledged.rindex("\n")].split("\n")[-1])
 
-    async with open_database(path) as db:
+    async with open_database(where) as db:
         journal = journal_of(db)
         report = await journal.verify()
         assert report.ok, report.says
@@ -61,9 +63,9 @@ async def test_a_journal_survives_kill_9_in_the_middle_of_writing(path: Path, li
         assert (await journal.verify(report.head)).ok
 
 
-async def test_processes_that_append_at_once_make_one_sound_chain(path: Path) -> None:
+async def test_processes_that_append_at_once_make_one_sound_chain(where: Path | str) -> None:
     async def run(actor: str) -> None:
-        process = await appender(path, actor, 60)
+        process = await appender(where, actor, 60)
         assert process.stdout
         async for _ in TextReceiveStream(process.stdout):
             pass
@@ -75,7 +77,7 @@ async def test_processes_that_append_at_once_make_one_sound_chain(path: Path) ->
             for actor in ("one", "two", "three"):
                 tasks.start_soon(run, actor)
 
-    async with open_database(path) as db:
+    async with open_database(where) as db:
         journal = journal_of(db)
         report = await journal.verify()
         assert report.ok, report.says

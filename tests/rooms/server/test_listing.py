@@ -31,7 +31,7 @@ async def test_the_second_start_tells_the_same_list_and_works(tmp_path: Path, mo
         second = {tool.name for tool in (await client.list_tools()).tools}
         called = await client.call_tool("incident_list", {})
         prompts = (await client.list_prompts()).prompts
-    assert first == second and not called.is_error and len(prompts) == 2
+    assert first == second and not called.is_error and len(prompts) == 3
     assert (tmp_path / "tools.json").read_text(encoding="utf-8") == kept
 
 

@@ -1,0 +1,383 @@
+"""What a run does at each step. Every step may be repeated after a crash without doing it twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from datetime import datetime
+from typing import Any
+
+from mcp_devops.errors import DevOpsError
+from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
+from mcp_devops.gateway.door import Gateway
+from mcp_devops.gateway.reply import Reply
+from mcp_devops.incidents.outcomes import record_of_all, target_key
+from mcp_devops.incidents.store import IncidentStore
+from mcp_devops.integrations.sentry.client import SentryClient
+from mcp_devops.integrations.sentry.record import Resolution, event_id_of, send_event
+from mcp_devops.journal.connection import Connection
+from mcp_devops.journal.database import Database
+from mcp_devops.journal.journal import Journal
+from mcp_devops.model.incident import IncidentStatus
+from mcp_devops.model.record import Moment, Record
+from mcp_devops.model.verdict import Action, Verdict
+from mcp_devops.responder.history import claim_act, past_acts, release_act
+from mcp_devops.responder.limits import Stopped
+from mcp_devops.responder.people import People, until
+from mcp_devops.responder.policy_file import PolicyFile
+from mcp_devops.responder.response import Kind, Response, decide_response
+from mcp_devops.responder.rollouts import Rollout, RolloutWatch, set_bookmark_in
+from mcp_devops.responder.switches import breaker_of, frozen_by
+from mcp_devops.toolkit.context import Caller
+
+log = logging.getLogger(__name__)
+
+CALLER = Caller("responder", "watch")
+LOOKS_AT_ONCE = 4
+"""Investigations under way at once: more would only make each other late."""
+WAIT_FOR_ANSWER_S = 20.0
+"""Seconds one step waits for a person; the next step goes on."""
+UNTROUBLED = frozenset({"not_enough_data", "new_vulnerability"})
+"""Vetoes that say nothing is known to be wrong."""
+
+
+class Look(Record):
+    """One look at a rollout, judged."""
+
+    at: Moment
+    """When."""
+    incident_id: str | None = None
+    """The incident; null: nothing could be collected."""
+    over: str | None = None
+    """Why the run is over without a response; null: it is not."""
+    action: Action = Action.HOLD
+    """What the verdict says."""
+    troubled: bool = False
+    """Whether something is wrong, whoever did it."""
+    headline: str = ""
+    """The verdict in a sentence, or what went wrong."""
+    response: Response | None = None
+    """What the policy makes of it; null: there is no verdict."""
+
+
+class Acted(Record):
+    """What became of an action."""
+
+    status: str
+    """recovered, not_recovered, unknown, refused, or stopped by a limit or a freeze."""
+    says: str
+    """One sentence."""
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the rollback is verified."""
+        return self.status == IncidentStatus.RECOVERED.value
+
+
+class Asked(Record):
+    """A question to people."""
+
+    approval_id: str | None = None
+    """The approval that waits; null: nothing can be approved, people were only told."""
+    until: Moment | None = None
+    """When no answer becomes a no."""
+    says: str = ""
+    """Why nothing can be approved."""
+
+
+class Steps:
+    """The steps of all runs of one process."""
+
+    def __init__(
+        self, gateway: Gateway, policy: PolicyFile, people: People, watch: RolloutWatch
+    ) -> None:
+        self._gateway = gateway
+        self._policy = policy
+        self._people = people
+        self._watch = watch
+        self._clock = gateway.clock
+        self._room = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+    def now(self) -> datetime:
+        """The moment."""
+        return self._clock.now()
+
+    async def begin(self, rollout: Rollout, replica: str) -> float:
+        """Write the run down. Returns the epoch second at which it began, also when repeated."""
+        now = self._clock.now()
+        database = await self._get(Database)
+
+        def write(connection: Connection) -> str:
+            connection.execute(
+                "INSERT INTO runs (id, target, template_hash, incident_id, status, replica,"
+                " started_at, updated_at, body) VALUES (?, ?, ?, NULL, 'observing', ?, ?, ?, '{}')"
+                " ON CONFLICT (id) DO NOTHING",
+                (
+                    rollout.run_id, target_key(rollout.target), rollout.template_hash, replica,
+                    now.isoformat(), now.isoformat(),
+                ),
+            )  # fmt: skip
+            row = connection.execute(
+                "SELECT started_at FROM runs WHERE id = ?", (rollout.run_id,)
+            ).fetchone()
+            return str(row["started_at"])
+
+        began = datetime.fromisoformat(str(await database.run(write)))
+        log.info("%s: a new rollout, watching it", rollout.target)
+        await self._people.change(rollout.target, f"{rollout.target} was rolled out")
+        return began.timestamp()
+
+    async def look(self, rollout: Rollout) -> Look:
+        """Collect, judge, and say what the policy makes of it."""
+        async with self._room:
+            return await self._look(rollout)
+
+    async def _look(self, rollout: Rollout) -> Look:
+        target = rollout.target
+        rules = self._policy.current.explain(target).rules
+        asked = {
+            "namespace": target.namespace,
+            "workload": target.name,
+            "kind": target.kind.value,
+            "context": target.cluster or None,
+            "baseline_minutes": rules.observe.baseline_minutes,
+            "buffer_minutes": rules.observe.buffer_minutes,
+        }
+        found = await self._call("incident_investigate", asked)
+        now = self._clock.now()
+        if found.data is None:
+            gone = (found.error or {}).get("code") == "NOT_FOUND"
+            return Look(at=now, over="it was deleted" if gone else None, headline=found.text[:500])
+        incident_id = str(found.data["incident_id"])
+        store = await self._get(IncidentStore)
+        stored = await store.get(incident_id)
+        change = stored.context.change if stored.context else None
+        if change is not None and change.revision.template_hash != rollout.template_hash:
+            return Look(at=now, over="another rollout replaced it", incident_id=incident_id)
+        decided = await self._call("incident_decide", {"incident_id": incident_id})
+        verdict = (await store.get(incident_id)).incident.verdict
+        if decided.data is None or verdict is None:
+            return Look(at=now, incident_id=incident_id, headline=decided.text[:500])
+        return Look(
+            at=now,
+            incident_id=incident_id,
+            action=verdict.action,
+            troubled=is_troubled(verdict),
+            headline=verdict.headline,
+            response=await self._response(rollout, verdict),
+        )
+
+    async def _response(self, rollout: Rollout, verdict: Verdict) -> Response:
+        database = await self._get(Database)
+        now = self._clock.now()
+        frozen, history, breaker, record = await asyncio.gather(
+            frozen_by(database, rollout.target, now),
+            past_acts(database, now),
+            breaker_of(database),
+            record_of_all(database),
+        )
+        return decide_response(
+            verdict,
+            rollout.target,
+            self._policy.current,
+            now,
+            frozen,
+            history,
+            breaker=breaker,
+            record=record,
+        )
+
+    async def rest(self, rollout: Rollout, seconds: float) -> bool:
+        """Wait for the next look, or until a pod fails."""
+        return await self._watch.wake(rollout.target, seconds)
+
+    async def act(self, rollout: Rollout, incident_id: str, response: Response) -> Acted:
+        """Roll back by the policy's approval, if limits and freezes still allow it."""
+        database, journal = await self._get(Database), await self._get(Journal)
+        now = self._clock.now()
+        claim = await claim_act(
+            database,
+            journal,
+            now=now,
+            target=rollout.target,
+            incident_id=incident_id,
+            limits=self._policy.current.limits,
+        )
+        if isinstance(claim, Stopped):
+            return Acted(status="stopped", says=f"A limit stops it: {claim.reason}.")
+        frozen = await frozen_by(database, rollout.target, now)
+        if frozen is not None:
+            acted = Acted(status="stopped", says=f"It is {frozen.says()}.")
+        else:
+            acted = await self._roll_back(rollout, incident_id, None, response)
+        if acted.status in ("stopped", "refused"):
+            await release_act(
+                database,
+                journal,
+                now=self._clock.now(),
+                target=rollout.target,
+                incident_id=incident_id,
+                why=acted.says,
+            )
+        return acted
+
+    async def ask(self, incident_id: str, response: Response, why: str) -> Asked:
+        """Page, and ask for a decision about exactly the plan that would be carried out."""
+        reply = await self._call("incident_roll_back", await self._arguments(incident_id))
+        approval = await self._waiting(reply)
+        if approval is None:
+            says = (reply.error or {}).get("what", reply.text)[:500]
+            await self._people.page(incident_id, response, why, f"Nothing can be approved: {says}")
+            return Asked(says=says)
+        await self._people.ask(approval, response, incident_id, why)
+        return Asked(approval_id=approval.id, until=until(approval, response))
+
+    async def tell(self, incident_id: str, response: Response, why: str) -> None:
+        """Page without a question."""
+        await self._people.page(incident_id, response, why, "Look at it: incident_investigate.")
+
+    async def answer(self, approval_id: str) -> str:
+        """Wait a while for a person's answer. Returns the approval's status."""
+        desk = await self._get(ApprovalDesk)
+        deadline = self._clock.monotonic() + WAIT_FOR_ANSWER_S
+        while True:
+            approval = await desk.get(approval_id)
+            waiting = approval.status is ApprovalStatus.PENDING
+            if not waiting or self._clock.monotonic() >= deadline:
+                break
+            await asyncio.sleep(1)
+        if not waiting:
+            await self._people.settled(approval)
+        return str(approval.status.value)
+
+    async def approved(self, rollout: Rollout, incident_id: str, approval_id: str) -> Acted:
+        """Carry out what a person approved."""
+        desk = await self._get(ApprovalDesk)
+        await self._restores(rollout, await desk.get(approval_id))
+        arguments = await self._arguments(incident_id)
+        return await self._roll_back(rollout, incident_id, arguments, None)
+
+    async def finish(
+        self,
+        rollout: Rollout,
+        status: str,
+        incident_id: str | None,
+        response: Response | None,
+        times: dict[str, Any],
+    ) -> None:
+        """Close the run: timeline, page, record in Sentry, row."""
+        recovered = status == IncidentStatus.RECOVERED.value
+        if incident_id is not None and response is not None and response.kind is not Kind.RECORD:
+            await self._people.close(incident_id, response, recovered)
+            await self._record_in_sentry(incident_id, status)
+        now = self._clock.now()
+        database = await self._get(Database)
+        await database.run(
+            lambda c: (
+                c.execute(
+                    "UPDATE runs SET status = ?, incident_id = ?, updated_at = ?, body = ?"
+                    " WHERE id = ?",
+                    (status, incident_id, now.isoformat(), json.dumps(times), rollout.run_id),
+                ).rowcount
+            )
+        )
+        log.info("%s: %s", rollout.target, status)
+
+    async def _roll_back(
+        self,
+        rollout: Rollout,
+        incident_id: str,
+        arguments: dict[str, Any] | None,
+        response: Response | None,
+    ) -> Acted:
+        """Send the call; with a response, answer the approval in the policy's name."""
+        arguments = arguments or {"incident_id": incident_id}
+        reply = await self._call("incident_roll_back", arguments)
+        approval = await self._waiting(reply)
+        if approval is not None and response is not None:
+            await self._restores(rollout, approval)
+            desk = await self._get(ApprovalDesk)
+            await desk.answer(
+                approval.id,
+                ApprovalStatus.APPROVED,
+                who=f"policy {response.policy_version}",
+                channel="policy",
+                note=" ".join(response.reasons)[:1000],
+            )
+            reply = await self._call("incident_roll_back", arguments)
+        if reply.data is not None:
+            return Acted(status=str(reply.data["status"]), says=str(reply.data["headline"]))
+        code = (reply.error or {}).get("code", "")
+        status = "unknown" if code == "OUTCOME_UNKNOWN" else "refused"
+        return Acted(status=status, says=reply.text[:500])
+
+    async def _restores(self, rollout: Rollout, approval: Approval) -> None:
+        """Remember that the template that comes back is our own doing, not a new deployment."""
+        restored = approval.plan.to_template_hash
+        if restored is not None:
+            now = self._clock.now()
+            database = await self._get(Database)
+            await database.run(
+                lambda c: set_bookmark_in(c, f"restored:{rollout.uid}", restored, now)
+            )
+
+    async def _arguments(self, incident_id: str) -> dict[str, Any]:
+        """What a person is asked to approve: the verdict's rollback, or one despite it."""
+        stored = await (await self._get(IncidentStore)).get(incident_id)
+        verdict = stored.incident.verdict
+        said = verdict.action.value if verdict is not None else "missing"
+        # With a reason of its own it is never approved by a policy, whatever the verdict allows.
+        reason = f"the server asks a person; the verdict is {said}"
+        return {"incident_id": incident_id, "despite_verdict": reason}
+
+    async def _waiting(self, reply: Reply) -> Approval | None:
+        """The approval that a refused call waits for."""
+        error = reply.error or {}
+        if error.get("code") != "APPROVAL_REQUIRED":
+            return None
+        desk: ApprovalDesk = await self._get(ApprovalDesk)
+        return await desk.get(str(error["details"]["approval_id"]))
+
+    async def _record_in_sentry(self, incident_id: str, status: str) -> None:
+        sentry = await self._gateway.services.find(SentryClient)
+        stored = await (await self._get(IncidentStore)).get(incident_id)
+        change = stored.context.change if stored.context else None
+        if sentry is None or sentry.settings.dsn is None or stored.plan is None or change is None:
+            return
+        incident = stored.incident
+        old, new = change.previous, change.revision
+        resolution = Resolution(
+            event_id=event_id_of(incident.id, stored.plan.digest),
+            at=self._clock.now(),
+            service=incident.target.name,
+            deployment_id=f"{change.uid}-{new.number}",
+            outcome=status,
+            reason=incident.verdict.headline if incident.verdict else "",
+            from_release=(new.images or ("unknown",))[0],
+            to_release=(old.images or ("unknown",))[0] if old else "unknown",
+        )
+        diagnostics = stored.context.model_dump(mode="json") if stored.context else None
+        try:
+            await send_event(
+                sentry.settings, self._clock, resolution, diagnostics, self._gateway.redactor
+            )
+        except DevOpsError as problem:
+            log.warning("Sentry did not take the record of %s: %s", incident_id, problem)
+
+    async def _call(self, name: str, arguments: dict[str, Any]) -> Reply:
+        given = {k: v for k, v in arguments.items() if v is not None}
+        return await self._gateway.call(name, given, CALLER)
+
+    async def _get(self, kind: type[Any]) -> Any:
+        return await self._gateway.services.get(kind)
+
+
+def is_troubled(verdict: Verdict) -> bool:
+    """Whether a verdict says that something is wrong, whoever did it."""
+    if verdict.action in (Action.ROLL_BACK, Action.FIX_FORWARD):
+        return True
+    if verdict.action is Action.NONE:
+        return False
+    blamed = any(f.counted and f.weight > 0 for f in verdict.findings)
+    return blamed or bool({v.code for v in verdict.vetoes} - UNTROUBLED)

@@ -1,0 +1,135 @@
+"""Puts the unattended server together: watch, runs, people, policy; and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from mcp_devops.decision.policy import Policy
+from mcp_devops.gateway.approvals import ApprovalDesk
+from mcp_devops.gateway.door import Gateway
+from mcp_devops.incidents.store import IncidentStore
+from mcp_devops.integrations.kubernetes.client import KubernetesClient
+from mcp_devops.integrations.slack.client import SlackClient
+from mcp_devops.integrations.slack.polling import watch as watch_answers
+from mcp_devops.integrations.slack.records import MessageRef
+from mcp_devops.integrations.slack.settings import AnswerPath
+from mcp_devops.integrations.slack.socket_mode import SocketModeClient
+from mcp_devops.journal.database import Database, default_state_dir
+from mcp_devops.model.target import WorkloadKind
+from mcp_devops.responder.durable import Runs, replica_name, runs_url
+from mcp_devops.responder.people import People
+from mcp_devops.responder.policy import Observe
+from mcp_devops.responder.policy_file import PolicyFile
+from mcp_devops.responder.rollouts import Rollout, RolloutWatch, Scope
+from mcp_devops.responder.run import Steps
+from mcp_devops.responder.settings import ResponseSettings
+
+log = logging.getLogger(__name__)
+POLL_QUESTIONS_S = 3.0
+"""Seconds between two looks for new questions, where Slack's answers are polled for."""
+
+
+@asynccontextmanager
+async def watching(
+    gateway: Gateway,
+    namespaces: tuple[str, ...],
+    kinds: tuple[WorkloadKind, ...] = tuple(WorkloadKind),
+    context: str | None = None,
+) -> AsyncIterator[Runs]:
+    """Watch and answer rollouts for as long as the block runs.
+
+    Args:
+        gateway: The open door.
+        namespaces: Patterns of namespaces.
+        kinds: Kinds of workloads.
+        context: Kubeconfig context; None: the current one.
+
+    Raises:
+        NotConfigured: The policy file is not valid, or DBOS is not installed.
+        PermissionDenied: Workloads may not be watched.
+        PreconditionFailed: Another process of this name is alive.
+    """
+    services, clock = gateway.services, gateway.clock
+    settings = ResponseSettings.load()
+    policy = PolicyFile(settings.policy_file, clock, await services.get(Policy))
+    policy.require()
+    database = await services.get(Database)
+    desk = await services.get(ApprovalDesk)
+    store = await services.get(IncidentStore)
+    people = People(services, database, store, desk, policy, clock)
+    cluster = await (await services.get(KubernetesClient)).cluster(context)
+    started: list[Runs] = []
+
+    async def on_rollout(rollout: Rollout) -> None:
+        await started[0].start(rollout)
+
+    watch = RolloutWatch(cluster, database, clock, Scope(namespaces, kinds), on_rollout)
+    steps = Steps(gateway, policy, people, watch)
+    shared = gateway.settings.database_url
+    url = (
+        shared.get_secret_value()
+        if shared is not None
+        else runs_url(gateway.settings.state_dir or default_state_dir())
+    )
+    name = replica_name(settings.replica, shared is not None)
+    runs = Runs(steps, database, clock, url, name)
+    started.append(runs)
+
+    def observing(rollout: Rollout) -> Observe:
+        return policy.current.explain(rollout.target).rules.observe
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(runs.running(observing))
+        slack = await services.find(SlackClient)
+        if slack is not None:
+            await stack.enter_async_context(_answers(slack, people, desk))
+        await stack.enter_async_context(watch.running())
+        async with asyncio.timeout(60):
+            await watch.listed.wait()
+        yield runs
+
+
+@asynccontextmanager
+async def _answers(slack: SlackClient, people: People, desk: ApprovalDesk) -> AsyncIterator[None]:
+    """Take answers from Slack: over its socket, or by looking under the questions."""
+    path = slack.settings.answers
+    if path is AnswerPath.SOCKET:
+        task = asyncio.create_task(SocketModeClient(slack, people.answered).run())
+    elif path is AnswerPath.POLLING:
+        task = asyncio.create_task(_polled(slack, people, desk))
+    else:
+        yield
+        return
+    task.add_done_callback(_ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (problem := task.exception()) is not None:
+        log.error("Slack's answers are no longer taken: %s", problem)
+
+
+async def _polled(slack: SlackClient, people: People, desk: ApprovalDesk) -> None:
+    """Look under each question that waits, until it is settled."""
+    looking: dict[str, asyncio.Task[None]] = {}
+
+    async def follow(approval_id: str, question: MessageRef) -> None:
+        approval = await desk.get(approval_id)
+        async for spoken in watch_answers(slack, question, approval_id, until=approval.expires_at):
+            person = await slack.person(spoken.user_id)
+            await people.decide(approval_id, spoken.decision, spoken.user_id, person.name)
+
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            for approval in await desk.waiting():
+                question = await people.question_in_slack(approval.id)
+                if question is not None and approval.id not in looking:
+                    looking[approval.id] = tasks.create_task(follow(approval.id, question))
+            await asyncio.sleep(POLL_QUESTIONS_S)

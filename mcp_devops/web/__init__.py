@@ -1,0 +1,1 @@
+"""Pages for people: incidents as self-contained HTML. Reads the record, changes nothing."""

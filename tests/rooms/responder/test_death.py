@@ -1,0 +1,147 @@
+"""A watch that is killed at any moment goes on where it was, and does nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from mcp_devops.gateway.approvals import ApprovalDesk, ApprovalStatus
+from mcp_devops.journal.database import open_database
+from mcp_devops.journal.journal import Journal
+from mcp_devops.scenarios.listening import listening
+from mcp_devops.scenarios.serving import connect, replayed
+from mcp_devops.text.secrets import Redactor
+from mcp_devops.toolkit.clock import SystemClock
+from tests.rooms.responder.test_service import ALONE, ASKING
+from tests.support.pagerduty import KEY, FakePagerDuty
+
+
+class Watches:
+    """Processes of `mcp-devops watch`, one after the other, on one state."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], pages: FakePagerDuty) -> None:
+        self.folder = folder
+        self.environment = environment
+        self.pages = pages
+        self.state = folder / "state"
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A watch; it is killed at the end of the block."""
+        with (self.folder / "watch.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "mcp_devops", "watch", "-n", "shop"),
+                *("--policy", str(self.folder / "policy.yaml")),
+                *("--state-dir", str(self.state)),
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+            try:
+                yield process
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        file = self.state / "state.db"
+        if not file.exists():
+            return []
+        with sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10) as connection:
+            try:
+                return connection.execute(query).fetchall()
+            except sqlite3.OperationalError:
+                return []
+
+    async def until(self, holds: Callable[[], object], seconds: float = 120) -> None:
+        async with asyncio.timeout(seconds):
+            while not holds():
+                await asyncio.sleep(0.1)
+
+    def said(self) -> str:
+        return (self.folder / "watch.log").read_text(encoding="utf-8", errors="replace")
+
+
+@asynccontextmanager
+async def watches(folder: Path, policy: str) -> AsyncIterator[Watches]:
+    (folder / "policy.yaml").write_text(policy, encoding="utf-8")
+    pages = FakePagerDuty()
+    routes = [
+        Route("/v2/enqueue", pages.enqueue, methods=["POST"]),
+        Route("/v2/change/enqueue", pages.change, methods=["POST"]),
+    ]
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        world, cluster, token, metrics = await enter(replayed("crash-loop"))
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MCP_DEVOPS_")}
+        connect(environment, folder, world.scenario, cluster, token, metrics)
+        environment["MCP_DEVOPS_PAGERDUTY__URL"] = await enter(listening(Starlette(routes=routes)))
+        environment["MCP_DEVOPS_PAGERDUTY__ROUTING_KEY"] = KEY
+        yield Watches(folder, environment, pages)
+
+
+CART = "SELECT status FROM runs WHERE target LIKE '%/cart %' AND body <> '{}'"
+
+
+async def test_killed_while_a_person_is_asked_the_answer_still_counts_and_once(
+    tmp_path: Path,
+) -> None:
+    pending = "SELECT id FROM approvals WHERE status = 'pending'"
+    async with watches(tmp_path, ASKING) as it:
+        async with it.one():
+            await it.until(lambda: it.rows(pending) and it.pages.pages)
+        (approval,) = it.rows(pending)
+        async with open_database(it.state / "state.db") as database:
+            journal = Journal(database, Redactor(), SystemClock().now)
+            desk = ApprovalDesk(database, journal, SystemClock(), 600)
+            await desk.answer(
+                str(approval[0]), ApprovalStatus.APPROVED, who="ann", channel="terminal"
+            )
+        async with it.one():
+            await it.until(lambda: it.rows(CART))
+        async with open_database(it.state / "state.db") as database:
+            chain = await Journal(database, Redactor(), SystemClock().now).verify()
+    assert it.rows(CART) == [("recovered",)]
+    assert it.rows("SELECT status FROM actions") == [("done",)]
+    assert len(it.rows("SELECT id FROM approvals")) == 1, "no approval is invented"
+    assert it.pages.pages == 1, "nobody is woken twice"
+    assert chain.ok
+
+
+SENT = "SELECT 1 FROM entries WHERE kind = 'incident_changed' AND body LIKE '%whole pod template%'"
+
+
+@pytest.mark.parametrize("moment", ["SELECT 1 FROM actions", SENT], ids=["intent", "sent"])
+async def test_killed_in_the_middle_of_its_action_it_is_finished_and_not_repeated(
+    tmp_path: Path, moment: str
+) -> None:
+    async with watches(tmp_path, ALONE) as it:
+        async with it.one():
+            await it.until(lambda: it.rows(moment))
+        async with it.one():
+            await it.until(lambda: it.rows(CART))
+    assert it.rows(CART) == [("recovered",)], it.said()[-3000:]
+    assert len(it.rows(SENT)) == 1, "the rollback is sent once"
+    assert ("done",) in it.rows("SELECT status FROM actions")
+
+
+async def test_a_signal_ends_it_in_order_and_a_second_start_goes_on(tmp_path: Path) -> None:
+    async with watches(tmp_path, ASKING) as it:
+        async with it.one() as process:
+            await it.until(lambda: it.pages.pages)
+            process.terminate()
+            assert await process.wait() == 0
+        assert "go on when it is started again" in it.said()
+        async with it.one():
+            await it.until(lambda: "watching shop as local" in it.said().split("stopping")[-1])
+        assert it.pages.pages == 1
