@@ -41,8 +41,10 @@ def setting_tables() -> list[type[OwnTable]]:
     """Every table of settings that exists."""
     from mcp_devops.responder.settings import ResponseSettings
     from mcp_devops.server.settings import HttpSettings
+    from mcp_devops.webhooks.settings import WebhookSettings
 
-    return [ServerSettings, HttpSettings, ResponseSettings, *(i.settings for i in discover())]
+    own: list[type[OwnTable]] = [ServerSettings, HttpSettings, ResponseSettings, WebhookSettings]
+    return [*own, *(i.settings for i in discover())]
 
 
 def setting_rows() -> list[tuple[str, str, str]]:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +17,9 @@ import typer
 from mcp_devops.settings import ServerSettings
 
 if TYPE_CHECKING:
+    from starlette.routing import Route
+
+    from mcp_devops.gateway.door import Gateway
     from mcp_devops.toolkit.clock import Clock
 
 
@@ -99,7 +104,16 @@ def serve(
             " --list` names them.",
         ),
     ] = None,
-    allow_writes: AllowWrites = [],  # noqa: B006 - typer reads it, nobody changes it
+    watch: Annotated[
+        list[str],
+        typer.Option(
+            "--watch",
+            metavar="NAMESPACE",
+            help="Beside --http: answer rollouts in namespaces of this pattern unattended, as"
+            " `mcp-devops watch` does, and take webhooks. Repeatable.",
+        ),
+    ] = [],  # noqa: B006 - typer reads it, nobody changes it
+    allow_writes: AllowWrites = [],  # noqa: B006 - likewise
     automatic: Automatic = [],  # noqa: B006 - likewise
     toolsets: Toolsets = [],  # noqa: B006 - likewise
     state_dir: StateDir = None,
@@ -112,9 +126,11 @@ def serve(
         allow_writes, automatic, toolsets, state_dir, log_level.upper() if log_level else None
     )
     configure_logging(settings.log_level)
+    if watch and (http is None or scenario is not None):
+        raise typer.BadParameter("--watch goes with --http, and with no scenario.")
     if scenario is not None:
         run_and_exit(_serve_scenario(scenario, settings, http))
-    run_and_exit(_serve(settings, http))
+    run_and_exit(_serve(settings, http, watched=_names(watch)))
 
 
 def run_and_exit(work: Coroutine[Any, Any, int]) -> NoReturn:
@@ -132,15 +148,46 @@ def run_and_exit(work: Coroutine[Any, Any, int]) -> NoReturn:
     raise typer.Exit(code)
 
 
-async def _serve(settings: ServerSettings, http: str | None, clock: Clock | None = None) -> int:
+async def _serve(
+    settings: ServerSettings,
+    http: str | None,
+    clock: Clock | None = None,
+    watched: tuple[str, ...] = (),
+) -> int:
     if http is not None:
         from mcp_devops.server.http import serve_http
         from mcp_devops.web.routes import page_routes
 
-        return await serve_http(settings, http, clock, pages=page_routes)
+        alongside = partial(_responding, watched) if watched else None
+        return await serve_http(settings, http, clock, pages=page_routes, alongside=alongside)
     from mcp_devops.server.stdio import serve_stdio
 
     return await serve_stdio(settings, clock)
+
+
+@asynccontextmanager
+async def _responding(
+    namespaces: tuple[str, ...], gateway: Gateway
+) -> AsyncIterator[Sequence[Route]]:
+    """Answer rollouts beside the server, and give the addresses of its webhooks."""
+    from mcp_devops.integrations.sentry.settings import SentrySettings
+    from mcp_devops.integrations.slack.settings import SlackSettings
+    from mcp_devops.journal.database import Database
+    from mcp_devops.responder.service import watching
+    from mcp_devops.webhooks.routes import Hearers, webhook_routes
+    from mcp_devops.webhooks.settings import WebhookSettings
+
+    secret = SlackSettings.load().signing_secret
+    async with watching(gateway, namespaces) as responder:
+        hearers = Hearers(
+            deployed=lambda d: responder.deployed(d.namespace, d.workload, d.kind),
+            alerted=responder.alerted,
+            answered=responder.people.answered,
+            slack_secret=secret.get_secret_value() if secret else None,
+            sentry_base=SentrySettings.load().url,
+        )
+        database = await gateway.services.get(Database)
+        yield webhook_routes(WebhookSettings.load(), database, gateway.clock, hearers)
 
 
 async def _serve_scenario(name: str, settings: ServerSettings, http: str | None) -> int:

@@ -96,11 +96,11 @@ async def _watch(
         async with (
             open_gateway(settings, channel="watch") as gateway,
             _told(gateway, metrics) as readiness,
-            watching(gateway, namespaces, context=context) as runs,
+            watching(gateway, namespaces, context=context) as responder,
         ):
             if readiness is not None:
-                readiness.replica = runs.replica
-            log.info("watching %s as %s", ", ".join(namespaces), runs.replica)
+                readiness.replica = responder.runs.replica
+            log.info("watching %s as %s", ", ".join(namespaces), responder.runs.replica)
             await stop.wait()
             log.info("stopping; runs under way go on when it is started again")
     except* DevOpsError as problems:

@@ -7,6 +7,7 @@ each of ours may be. Only DBOS's MIT core is used: workflows, steps, its recover
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import socket
@@ -14,8 +15,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from mcp_devops import __version__
 from mcp_devops.errors import NotConfigured, PreconditionFailed
@@ -35,6 +37,8 @@ WORKFLOWS_VERSION = "1"
 HEARTBEAT_S = 5.0
 DEAD_AFTER_S = 30.0
 """Seconds without a heartbeat after which a replica's runs are taken over: six beats."""
+CLAIMS = 3
+"""Times a name is asked for, a heartbeat apart."""
 ATTEMPTS = 5
 """Times a step is tried: what it meets is mostly told as a result, so this is for our own store."""
 
@@ -43,7 +47,13 @@ class Runs:
     """Starts runs, each once, and goes on with those that a dead process left."""
 
     def __init__(
-        self, steps: Steps, database: Database, clock: Clock, url: str, replica: str
+        self,
+        steps: Steps,
+        database: Database,
+        clock: Clock,
+        url: str,
+        replica: str,
+        lock: Path | None = None,
     ) -> None:
         """Remember what the runs work with.
 
@@ -53,6 +63,7 @@ class Runs:
             clock: For the heartbeats.
             url: Where DBOS keeps its tables: sqlite:///PATH or postgresql://.
             replica: Name of this process; the same after a restart only where no two can run.
+            lock: File that a process of this name holds; None: the heartbeat tells who lives.
         """
         self._steps = steps
         self._database = database
@@ -61,6 +72,8 @@ class Runs:
         self.replica = replica
         self._respond: Any = None
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._lock = lock
+        self._held: TextIO | None = None
 
     @asynccontextmanager
     async def running(self, observing: Observing) -> AsyncIterator[None]:
@@ -106,6 +119,8 @@ class Runs:
             # DBOS had put its own thread pool under the loop, and has shut it down.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
             await self._database.run(lambda c: _forget(c, self.replica))
+            if self._held is not None:
+                self._held.close()
 
     async def start(self, rollout: Rollout) -> None:
         """Start the run of a rollout, unless it was started before, here or elsewhere."""
@@ -136,34 +151,32 @@ class Runs:
         return dbos.workflow(name="respond")(respond)
 
     async def _claim_name(self) -> None:
-        """Refuse to run beside a living process of the same name: both would do its runs."""
-        now = self._clock.now()
+        """Refuse to run beside a living process of the same name: both would do its runs.
 
-        def claim(connection: Connection) -> bool:
-            row = connection.execute(
-                "SELECT seen_at FROM replicas WHERE id = ?", (self.replica,)
-            ).fetchone()
-            alive = timedelta(seconds=2 * HEARTBEAT_S)
-            if row is not None and now - datetime.fromisoformat(row["seen_at"]) < alive:
-                return False
-            connection.execute(
-                "INSERT INTO replicas (id, version, started_at, seen_at) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET version = excluded.version,"
-                " started_at = excluded.started_at, seen_at = excluded.seen_at",
-                (self.replica, __version__, now.isoformat(), now.isoformat()),
-            )
-            return True
-
-        for _ in range(3):
-            if await self._database.run(claim):
+        On one machine a lock tells, which a killed process gives up at once; else the heartbeat.
+        """
+        if self._lock is not None:
+            if not await asyncio.to_thread(self._locked, self._lock):
+                raise _taken(self.replica)
+            return
+        for _ in range(CLAIMS):
+            now = self._clock.now()
+            if await self._database.run(partial(_claim, replica=self.replica, now=now)):
                 return
             # A process that was killed a moment ago left a fresh heartbeat.
             await asyncio.sleep(HEARTBEAT_S)
-            now = self._clock.now()
-        raise PreconditionFailed(
-            f"Another `watch` named {self.replica!r} is running on this state.",
-            fix="Stop it, or give this one a name of its own: MCP_DEVOPS_RESPONSE__REPLICA.",
-        )
+        raise _taken(self.replica)
+
+    def _locked(self, path: Path) -> bool:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._held = path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._held.close()
+            self._held = None
+            return False
+        return True
 
     async def _beat(self, dbos: Any) -> None:
         while True:
@@ -172,6 +185,28 @@ class Runs:
                 log.warning("replica %s is dead, its runs are taken over", name)
                 await asyncio.to_thread(dbos._recover_pending_workflows, [name])
             await asyncio.sleep(HEARTBEAT_S)
+
+
+def _claim(connection: Connection, replica: str, now: datetime) -> bool:
+    """Take a name that no living process beats for."""
+    row = connection.execute("SELECT seen_at FROM replicas WHERE id = ?", (replica,)).fetchone()
+    alive = timedelta(seconds=2 * HEARTBEAT_S)
+    if row is not None and now - datetime.fromisoformat(row["seen_at"]) < alive:
+        return False
+    connection.execute(
+        "INSERT INTO replicas (id, version, started_at, seen_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET version = excluded.version,"
+        " started_at = excluded.started_at, seen_at = excluded.seen_at",
+        (replica, __version__, now.isoformat(), now.isoformat()),
+    )
+    return True
+
+
+def _taken(replica: str) -> PreconditionFailed:
+    return PreconditionFailed(
+        f"Another `watch` named {replica!r} is running on this state.",
+        fix="Stop it, or give this one a name of its own: MCP_DEVOPS_RESPONSE__REPLICA.",
+    )
 
 
 def _beat(connection: Connection, replica: str, now: datetime) -> list[str]:

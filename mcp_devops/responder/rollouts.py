@@ -155,6 +155,13 @@ class RolloutWatch:
         event.clear()
         return True
 
+    def rouse(self, service: str) -> int:
+        """Wake the runs of workloads of this name. Returns how many there are."""
+        mine = [event for (_, name), event in self._waking.items() if name == service]
+        for event in mine:
+            event.set()
+        return len(mine)
+
     async def _all_listed(self, waiting: Sequence[asyncio.Event]) -> None:
         await asyncio.gather(*(event.wait() for event in waiting))
         self.listed.set()

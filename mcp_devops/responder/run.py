@@ -222,14 +222,21 @@ class Steps:
             )
         return acted
 
-    async def ask(self, incident_id: str, response: Response, why: str) -> Asked:
-        """Page, and ask for a decision about exactly the plan that would be carried out."""
+    async def ask(self, rollout: Rollout, incident_id: str, response: Response, why: str) -> Asked:
+        """Page, and ask for a decision about exactly the plan that would be carried out.
+
+        Repeated after a crash it may meet the answer: the same call then carries out what was
+        approved meanwhile, and the question counts as answered.
+        """
         reply = await self._call("incident_roll_back", await self._arguments(incident_id))
         approval = await self._waiting(reply)
+        if reply.data is not None and (spent := await self._spent(incident_id)) is not None:
+            return Asked(approval_id=spent.id, until=spent.expires_at)
         if approval is None:
             says = (reply.error or {}).get("what", reply.text)[:500]
             await self._people.page(incident_id, response, why, f"Nothing can be approved: {says}")
             return Asked(says=says)
+        await self._restores(rollout, approval)
         await self._people.ask(approval, response, incident_id, why)
         return Asked(approval_id=approval.id, until=until(approval, response))
 
@@ -338,6 +345,19 @@ class Steps:
             return None
         desk: ApprovalDesk = await self._get(ApprovalDesk)
         return await desk.get(str(error["details"]["approval_id"]))
+
+    async def _spent(self, incident_id: str) -> Approval | None:
+        """The approval under which an incident's action was started."""
+        database = await self._get(Database)
+        row = await database.read(
+            lambda c: c.execute(
+                "SELECT id FROM approvals WHERE incident_id = ? AND status = 'used'"
+                " ORDER BY requested_at DESC LIMIT 1",
+                (incident_id,),
+            ).fetchone()
+        )
+        desk: ApprovalDesk = await self._get(ApprovalDesk)
+        return None if row is None else await desk.get(str(row["id"]))
 
     async def _record_in_sentry(self, incident_id: str, status: str) -> None:
         sentry = await self._gateway.services.find(SentryClient)

@@ -6,19 +6,24 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from mcp_devops.decision.policy import Policy
 from mcp_devops.gateway.approvals import ApprovalDesk
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
+from mcp_devops.integrations.kubernetes.cluster import Cluster
+from mcp_devops.integrations.kubernetes.paths import path_of
+from mcp_devops.integrations.kubernetes.revisions import metadata_of, template_hash
 from mcp_devops.integrations.slack.client import SlackClient
 from mcp_devops.integrations.slack.polling import watch as watch_answers
 from mcp_devops.integrations.slack.records import MessageRef
 from mcp_devops.integrations.slack.settings import AnswerPath
 from mcp_devops.integrations.slack.socket_mode import SocketModeClient
 from mcp_devops.journal.database import Database, default_state_dir
-from mcp_devops.model.target import WorkloadKind
+from mcp_devops.model.target import Workload, WorkloadKind
 from mcp_devops.responder.durable import Runs, replica_name, runs_url
 from mcp_devops.responder.people import People
 from mcp_devops.responder.policy import Observe
@@ -32,13 +37,47 @@ POLL_QUESTIONS_S = 3.0
 """Seconds between two looks for new questions, where Slack's answers are polled for."""
 
 
+@dataclass(frozen=True)
+class Responder:
+    """The running parts of an unattended server, for those who hand something over to it."""
+
+    runs: Runs
+    watch: RolloutWatch
+    people: People
+    cluster: Cluster
+    scope: Scope
+
+    async def deployed(self, namespace: str, workload: str, kind: WorkloadKind) -> str:
+        """Start the run of a workload's live template, if it is watched and has none yet.
+
+        Raises:
+            NotFound: There is no such workload.
+            DevOpsError: It cannot be read.
+        """
+        if not self.scope.holds(namespace) or kind not in self.scope.kinds:
+            return "not watched"
+        path = path_of(kind.resource, "apps", namespace=namespace, name=workload)
+        found = await self.cluster.get(path)
+        target = Workload(
+            cluster=self.cluster.context, namespace=namespace, kind=kind, name=workload
+        )
+        uid = str(metadata_of(found).get("uid", ""))
+        await self.runs.start(Rollout(target=target, uid=uid, template_hash=template_hash(found)))
+        return "watched"
+
+    async def alerted(self, services: tuple[str, ...], status: str) -> str:
+        """Bring the next look at these services forward: somebody else saw something."""
+        woken = sum(self.watch.rouse(service) for service in services)
+        return f"{woken} runs look now" if woken else "no run is under way"
+
+
 @asynccontextmanager
 async def watching(
     gateway: Gateway,
     namespaces: tuple[str, ...],
     kinds: tuple[WorkloadKind, ...] = tuple(WorkloadKind),
     context: str | None = None,
-) -> AsyncIterator[Runs]:
+) -> AsyncIterator[Responder]:
     """Watch and answer rollouts for as long as the block runs.
 
     Args:
@@ -66,16 +105,14 @@ async def watching(
     async def on_rollout(rollout: Rollout) -> None:
         await started[0].start(rollout)
 
-    watch = RolloutWatch(cluster, database, clock, Scope(namespaces, kinds), on_rollout)
+    scope = Scope(namespaces, kinds)
+    watch = RolloutWatch(cluster, database, clock, scope, on_rollout)
     steps = Steps(gateway, policy, people, watch)
     shared = gateway.settings.database_url
-    url = (
-        shared.get_secret_value()
-        if shared is not None
-        else runs_url(gateway.settings.state_dir or default_state_dir())
-    )
+    url = shared.get_secret_value() if shared is not None else runs_url(_state_dir(gateway))
     name = replica_name(settings.replica, shared is not None)
-    runs = Runs(steps, database, clock, url, name)
+    lock = None if shared is not None else _state_dir(gateway) / "watch.lock"
+    runs = Runs(steps, database, clock, url, name, lock)
     started.append(runs)
 
     def observing(rollout: Rollout) -> Observe:
@@ -89,7 +126,11 @@ async def watching(
         await stack.enter_async_context(watch.running())
         async with asyncio.timeout(60):
             await watch.listed.wait()
-        yield runs
+        yield Responder(runs, watch, people, cluster, scope)
+
+
+def _state_dir(gateway: Gateway) -> Path:
+    return gateway.settings.state_dir or default_state_dir()
 
 
 @asynccontextmanager

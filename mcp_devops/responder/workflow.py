@@ -146,7 +146,9 @@ class Course:
         times: dict[str, Any],
     ) -> str:
         """Ask people, wait, and do what they say. No answer is a no, and the page stays open."""
-        asked = await self._step("ask", Asked, lambda: self._steps.ask(incident, response, why))
+        asked = await self._step(
+            "ask", Asked, lambda: self._steps.ask(rollout, incident, response, why)
+        )
         times["paged_at"] = await self._now()
         approval = asked.approval_id
         if approval is None or asked.until is None:
@@ -155,7 +157,7 @@ class Course:
         async def answer() -> Said:
             return Said(word=await self._steps.answer(approval))
 
-        status = "pending"
+        status = (await self._step("answer", Said, answer)).word
         while status == "pending" and datetime.fromisoformat(await self._now()) < asked.until:
             status = (await self._step("answer", Said, answer)).word
         if status not in ("approved", "used"):

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import uvicorn
@@ -86,6 +87,7 @@ def http_app(
     host: str,
     port: int,
     pages: Sequence[Route] = (),
+    hooks: Sequence[Route] = (),
 ) -> Starlette:
     """The web application: /mcp, /healthz, /metrics, and pages for people.
 
@@ -96,6 +98,7 @@ def http_app(
         host: Where it listens.
         port: The port.
         pages: More routes; they get the authentication of /mcp.
+        hooks: More routes, which authenticate by themselves.
     """
     server = build_server(gateway, updates, "http")
     metrics = Metrics(gateway)
@@ -130,6 +133,7 @@ def http_app(
             Route("/healthz", healthz),
             Route("/metrics", show_metrics),
             *(_guarded(route, auth.get("auth")) for route in pages),
+            *hooks,
         ],
         **auth,
     )
@@ -168,6 +172,7 @@ async def serve_http(
     clock: Clock | None = None,
     *,
     pages: Callable[[Gateway], Sequence[Route]] = lambda gateway: (),
+    alongside: Callable[[Gateway], AbstractAsyncContextManager[Sequence[Route]]] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT.
 
@@ -176,6 +181,7 @@ async def serve_http(
         bind: HOST:PORT.
         clock: The clock; the system's by default.
         pages: Makes the pages for people, which get the authentication of /mcp.
+        alongside: Runs beside it, and gives routes that authenticate by themselves.
 
     Returns:
         0 after a clean stop.
@@ -189,8 +195,9 @@ async def serve_http(
     require_auth_in_public(host, own)
     async with open_gateway(settings, channel="http", clock=clock) as gateway:
         updates = Updates(gateway)
-        async with updates.running():
-            app = http_app(gateway, updates, own, host, port, pages(gateway))
+        beside = alongside(gateway) if alongside else nullcontext(())
+        async with updates.running(), beside as hooks:
+            app = http_app(gateway, updates, own, host, port, pages(gateway), hooks)
             config = uvicorn.Config(
                 app,
                 host=host,

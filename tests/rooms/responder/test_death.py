@@ -145,3 +145,12 @@ async def test_a_signal_ends_it_in_order_and_a_second_start_goes_on(tmp_path: Pa
         async with it.one():
             await it.until(lambda: "watching shop as local" in it.said().split("stopping")[-1])
         assert it.pages.pages == 1
+
+
+async def test_two_watches_on_one_state_are_refused_at_once(tmp_path: Path) -> None:
+    async with watches(tmp_path, ASKING) as it:
+        async with it.one():
+            await it.until(lambda: "watching shop as local" in it.said())
+            async with it.one() as second:
+                assert await second.wait() == 1
+        assert "Another `watch` named 'local' is running" in it.said()

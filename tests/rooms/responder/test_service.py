@@ -20,8 +20,7 @@ from mcp_devops.gateway.opening import open_gateway
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.target import WorkloadKind
-from mcp_devops.responder.durable import Runs
-from mcp_devops.responder.service import watching
+from mcp_devops.responder.service import Responder, watching
 from mcp_devops.responder.switches import freeze
 from mcp_devops.scenarios.listening import listening
 from mcp_devops.scenarios.serving import connect, replayed
@@ -43,9 +42,9 @@ ASKING = ALONE.replace("automatic: verdict", "automatic: ask")
 class Night:
     """One recorded incident at night, with nobody at a keyboard."""
 
-    def __init__(self, gateway: Gateway, runs: Runs, pages: FakePagerDuty) -> None:
+    def __init__(self, gateway: Gateway, responder: Responder, pages: FakePagerDuty) -> None:
         self.gateway = gateway
-        self.runs = runs
+        self.responder = responder
         self.pages = pages
 
     async def rows(self, query: str) -> list[dict[str, Any]]:
@@ -105,8 +104,8 @@ async def night(
         )
         if before is not None:
             await before(gateway)
-        runs = await enter(watching(gateway, ("shop",), (WorkloadKind.DEPLOYMENT,)))
-        yield Night(gateway, runs, pages)
+        responder = await enter(watching(gateway, ("shop",), (WorkloadKind.DEPLOYMENT,)))
+        yield Night(gateway, responder, pages)
 
 
 async def test_a_crash_loop_is_rolled_back_without_a_person_and_written_down(

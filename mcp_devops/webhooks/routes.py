@@ -1,0 +1,173 @@
+"""The addresses that providers call: each checks the signature, then hands over at once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mcp_devops.errors import CallerError, DevOpsError
+from mcp_devops.integrations.sentry import webhook as sentry
+from mcp_devops.integrations.slack import interactions as slack
+from mcp_devops.integrations.slack.interactions import Interaction
+from mcp_devops.journal.connection import Connection
+from mcp_devops.journal.database import Database
+from mcp_devops.toolkit.clock import Clock
+from mcp_devops.webhooks import deployment
+from mcp_devops.webhooks.deployment import Deployed
+from mcp_devops.webhooks.settings import WebhookSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Hearers:
+    """Who is told. Each must be durable when it returns: the sender then forgets the delivery.
+
+    Attributes:
+        deployed: A pipeline deployed something; returns what became of it.
+        alerted: Sentry raised or resolved a metric alert for these projects.
+        answered: A person clicked or typed in Slack.
+        slack_secret: Slack's signing secret; None: no clicks over HTTP.
+        sentry_base: Address whose links in Sentry's webhooks are kept.
+    """
+
+    deployed: Callable[[Deployed], Awaitable[str]]
+    alerted: Callable[[tuple[str, ...], str], Awaitable[str]]
+    answered: Callable[[Interaction], Awaitable[None]]
+    slack_secret: str | None = None
+    sentry_base: str = "https://sentry.io"
+
+
+def webhook_routes(
+    settings: WebhookSettings, database: Database, clock: Clock, hearers: Hearers
+) -> list[Route]:
+    """`/webhooks/deployment`, `/webhooks/sentry`, `/webhooks/slack`: those that have a secret.
+
+    They carry signatures instead of tokens, so they are mounted outside of other authentication.
+    """
+    hears = _Hears(settings, database, clock, hearers)
+    return [
+        Route("/webhooks/deployment", _answering(hears.deployment), methods=["POST"]),
+        Route("/webhooks/sentry", _answering(hears.sentry), methods=["POST"]),
+        Route("/webhooks/slack", _answering(hears.slack), methods=["POST"]),
+    ]
+
+
+@dataclass(frozen=True)
+class _Hears:
+    """One method a provider."""
+
+    settings: WebhookSettings
+    database: Database
+    clock: Clock
+    hearers: Hearers
+
+    async def deployment(self, request: Request, body: bytes) -> Response:
+        secret = self.settings.deployment_secret
+        if secret is None:
+            return _closed()
+        headers, now = _headers(request), self.clock.now()
+        if not deployment.genuine(
+            secret.get_secret_value(), headers, body, now, self.settings.tolerance_s
+        ):
+            return _forged()
+        told = deployment.parse(body)
+        key = f"{headers.get('x-timestamp', '')}:{_digest(body)}"
+        return await self._once("deployment", key, lambda: self.hearers.deployed(told))
+
+    async def sentry(self, request: Request, body: bytes) -> Response:
+        secret = self.settings.sentry_secret
+        if secret is None:
+            return _closed()
+        plain, headers, now = secret.get_secret_value(), _headers(request), self.clock.now()
+        if not sentry.verify(plain, body, headers, now):
+            return _forged()
+        alert = sentry.receive(plain, body, headers, now, self.hearers.sentry_base).what
+        if not isinstance(alert, sentry.MetricAlert):
+            return JSONResponse({"status": "nothing to do"})
+        # The time and the id of a Sentry webhook are not signed; the body is.
+        return await self._once(
+            "sentry", _digest(body), lambda: self.hearers.alerted(alert.projects, alert.status)
+        )
+
+    async def slack(self, request: Request, body: bytes) -> Response:
+        secret = self.hearers.slack_secret
+        if secret is None:
+            return _closed()
+        if not slack.genuine(secret, _headers(request), body, self.clock.now()):
+            return _forged()
+        interaction = slack.parse_body(body)
+        if interaction is not None:
+            key = slack.delivery_key(interaction)
+            await self._once("slack", key, lambda: self._answered(interaction))
+        # Slack shows a body as a message; the answer goes to the response_url.
+        return Response(status_code=200)
+
+    async def _answered(self, interaction: Interaction) -> str:
+        await self.hearers.answered(interaction)
+        return "taken"
+
+    async def _once(
+        self, source: str, key: str, hand_over: Callable[[], Awaitable[str]]
+    ) -> Response:
+        """Hand a delivery over unless it came before; remember it once that is done.
+
+        A crash in between hands it over again, which every hearer can bear.
+        """
+        stamp = self.clock.now().isoformat()
+
+        def known(connection: Connection) -> bool:
+            query = "SELECT 1 FROM deliveries WHERE source = ? AND key = ?"
+            return connection.execute(query, (source, key)).fetchone() is not None
+
+        if await self.database.read(known):
+            return JSONResponse({"status": "known already"})
+        status = await hand_over()
+
+        def remember(connection: Connection) -> int:
+            return connection.execute(
+                "INSERT INTO deliveries (source, key, at) VALUES (?, ?, ?)"
+                " ON CONFLICT (source, key) DO NOTHING",
+                (source, key, stamp),
+            ).rowcount
+
+        await self.database.run(remember)
+        return JSONResponse({"status": status}, 202)
+
+
+def _answering(
+    hear: Callable[[Request, bytes], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            return await hear(request, await request.body())
+        except CallerError as wrong:
+            return JSONResponse({"error": wrong.code, "what": wrong.what, "fix": wrong.fix}, 400)
+        except DevOpsError as problem:
+            # The sender repeats it: nothing was remembered.
+            log.warning("a webhook could not be handed over: %s", problem)
+            return JSONResponse({"error": problem.code}, 503)
+
+    return answer
+
+
+def _headers(request: Request) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _closed() -> Response:
+    return JSONResponse({"error": "NOT_CONFIGURED", "what": "This webhook has no secret."}, 404)
+
+
+def _forged() -> Response:
+    return JSONResponse({"error": "CREDENTIALS_REJECTED", "what": "The signature is wrong."}, 401)
