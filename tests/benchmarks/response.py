@@ -159,11 +159,11 @@ class Bench:
     async def play(self, kinds: Sequence[Kind]) -> None:
         """One round: every service gets its incident, at a random time."""
         shops = self.shops[: len(kinds)]
+        work = [self._one(s, k) for s, k in zip(shops, kinds, strict=True)]
         if any(k is UPSTREAM for k in kinds):
             # A dependency fails for all, also for those that nobody deploys.
-            for other in self.shops[len(kinds) :]:
-                await self._burst(other, UPSTREAM)
-        await asyncio.gather(*(self._one(s, k) for s, k in zip(shops, kinds, strict=True)))
+            work += [self._burst(other, UPSTREAM) for other in self.shops[len(kinds) :]]
+        await asyncio.gather(*work)
 
     async def _one(self, made: Shop, kind: Kind) -> None:
         delay = 0.0 if kind is UPSTREAM else self.chance.uniform(0, 30)
