@@ -144,7 +144,8 @@ async def test_too_large_goes_without_the_diagnostics() -> None:
     ],
 )
 async def test_a_failure_of_the_ingestion_is_named(faults: Any, code: str) -> None:
-    problem = await fails(Ingestion(*faults), {"a": 1}, timeout_s=0.5)
+    limit_s = 0.5 if slow in faults else 10
+    problem = await fails(Ingestion(*faults), {"a": 1}, timeout_s=limit_s)
     assert problem.code == code
     if code == "RATE_LIMITED":
         assert problem.details["retry_after_s"] == 60

@@ -95,7 +95,7 @@ async def test_a_slack_that_is_down_costs_all_who_wait_one_deadline() -> None:
 
 
 async def test_a_post_without_an_answer_is_not_repeated_by_itself() -> None:
-    async with slack({"chat.postMessage": ["silent"]}, timeout_s=0.5) as (client, fake, _):
+    async with slack({"chat.postMessage": ["silent"]}, timeout_s=1.5) as (client, fake, _):
         with pytest.raises(DevOpsError) as raised:
             await client.post(say("x"))
     assert raised.value.code == "OUTCOME_UNKNOWN" and len(fake.said("chat.postMessage")) == 1
