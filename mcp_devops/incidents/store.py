@@ -26,6 +26,13 @@ WATCH_S = 0.5
 PostgreSQL behind a pooler not either."""
 
 
+NAMESAKES = 20
+"""Newest incidents among which a workload's own is looked for: others of its name and namespace
+are of another kind or cluster."""
+_OF = "namespace = ? AND name = ?"
+_OPEN = f"{_OF} AND status IN ({', '.join(repr(s.value) for s in sorted(OPEN_STATUSES))})"
+
+
 class Stored(Record):
     """An incident with what it rests on."""
 
@@ -64,27 +71,21 @@ class IncidentStore:
 
     async def find_open(self, target: Workload) -> Stored | None:
         """The newest open incident of a workload, if there is one."""
-        open_ones = [
-            s
-            for s in await self._select(
-                "namespace = ? AND name = ?", (target.namespace, target.name)
-            )
-            if s.incident.target == target and s.incident.status in OPEN_STATUSES
-        ]
-        return open_ones[0] if open_ones else None
+        found = await self._select(_OPEN, (target.namespace, target.name))
+        return next((s for s in found if s.incident.target == target), None)
 
     async def find_same(self, target: Workload, template_hash: str) -> Stored | None:
         """The newest incident of a workload, if it is closed and about this very template.
 
         Who looks again at a rollout that was found well goes on with its incident.
         """
-        found = await self._select("namespace = ? AND name = ?", (target.namespace, target.name))
-        mine = [s for s in found if s.incident.target == target]
-        if not mine or mine[0].incident.status is not IncidentStatus.CLOSED:
+        found = await self._select(_OF, (target.namespace, target.name), most=NAMESAKES)
+        newest = next((s for s in found if s.incident.target == target), None)
+        if newest is None or newest.incident.status is not IncidentStatus.CLOSED:
             return None
-        change = mine[0].context.change if mine[0].context else None
+        change = newest.context.change if newest.context else None
         same = change is not None and change.revision.template_hash == template_hash
-        return mine[0] if same else None
+        return newest if same else None
 
     async def get(self, incident_id: str) -> Stored:
         """One incident.
@@ -109,7 +110,11 @@ class IncidentStore:
 
     async def judged_bad(self, target: Workload) -> tuple[str, ...]:
         """Template hashes of this workload that a verdict said to roll back: no targets."""
-        found = await self._select("namespace = ? AND name = ?", (target.namespace, target.name))
+        # The text is looked for first: most incidents are about rollouts that were well.
+        found = await self._select(
+            f"{_OF} AND body LIKE '%\"{Action.ROLL_BACK.value}\"%'",
+            (target.namespace, target.name),
+        )
         return tuple(
             {
                 s.context.change.revision.template_hash
@@ -176,8 +181,8 @@ class IncidentStore:
                 seen = incident.updated_at
                 yield incident.status
 
-    async def _select(self, where: str, values: tuple[str, ...]) -> list[Stored]:
-        query = f"SELECT body FROM incidents WHERE {where} ORDER BY opened_at DESC, updated_at DESC LIMIT 1000"  # noqa: S608, E501 - `where` is one of this file's own constants
+    async def _select(self, where: str, values: tuple[str, ...], most: int = 1000) -> list[Stored]:
+        query = f"SELECT body FROM incidents WHERE {where} ORDER BY opened_at DESC, updated_at DESC LIMIT {most:d}"  # noqa: S608, E501 - `where` is one of this file's own constants
 
         def look(connection: Connection) -> list[Stored]:
             rows = connection.execute(query, values).fetchall()

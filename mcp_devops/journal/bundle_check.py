@@ -35,6 +35,8 @@ PROBLEMS_SHOWN = 20
 """Problems that are listed; one cut can break every link after it."""
 
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What `zipfile` raises for a file that is damaged; the last two for a compression that it lacks,
+and for a member that is encrypted. Each becomes an InvalidArguments that says so."""
 
 
 class BundleReport(Record):

@@ -111,6 +111,8 @@ class RolloutWatch:
         self._scope = scope
         self._on_rollout = on_rollout
         self._waking: dict[tuple[str, str], asyncio.Event] = {}
+        self._templates: dict[str, str] = {}
+        """Templates by uid, as the state has them: most events of a rollout bring no new one."""
         self.listed = asyncio.Event()
         """Set once every kind was listed for the first time."""
         self.heard_at: datetime | None = None
@@ -191,14 +193,18 @@ class RolloutWatch:
             name=str(meta.get("name", "")),
         )
         found = template_hash(workload)
+        if self._templates.get(uid) == found:
+            return
         known = await self._database.read(lambda c: bookmark_in(c, f"template:{uid}"))
         if known == found:
+            self._templates[uid] = found
             return
         now = self._clock.now()
         restored = await self._database.read(lambda c: bookmark_in(c, f"restored:{uid}"))
         if restored != found and (known is not None or self._is_young(kind, workload, now)):
             await self._on_rollout(Rollout(target=target, uid=uid, template_hash=found))
         await self._database.run(lambda c: set_bookmark_in(c, f"template:{uid}", found, now))
+        self._templates[uid] = found
 
     def _is_young(self, kind: WorkloadKind, workload: Json, now: datetime) -> bool:
         """Whether a workload that was never seen rolled out lately, or still does."""

@@ -236,6 +236,8 @@ class Steps:
             says = (reply.error or {}).get("what", reply.text)[:500]
             await self._people.page(incident_id, response, why, f"Nothing can be approved: {says}")
             return Asked(says=says)
+        # Before it is answered: the yes may be carried out by another process than this one. If the
+        # answer is no, a later return to that template by hand is no new deployment either.
         await self._restores(rollout, approval)
         await self._people.ask(approval, response, incident_id, why)
         return Asked(approval_id=approval.id, until=until(approval, response))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from mcp_devops.integrations.email.records import Mail, Sent
 from mcp_devops.integrations.email.settings import PORTS, EmailSettings
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import Clock
+from mcp_devops.toolkit.retrying import Jitter, Pause, wait_s
 
 if TYPE_CHECKING:
     import aiosmtplib
@@ -26,8 +27,6 @@ LONGEST_PAUSE_S = 20.0
 """Seconds between attempts at most."""
 GOODBYE_S = 1.0
 """Seconds that QUIT may take once the mail is taken."""
-
-Pause = Callable[[float], Awaitable[None]]
 
 
 @dataclass
@@ -50,7 +49,7 @@ class EmailClient:
         clock: Clock,
         *,
         pause: Pause = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,  # noqa: S311 - spreads retries
+        jitter: Jitter = random.random,  # noqa: S311 - spreads retries
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -136,8 +135,7 @@ class EmailClient:
             if problem is None and not delivery.waiting:
                 break
             delivery.unsure |= isinstance(problem, OutcomeUnknown)
-            base = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
-            wait = base / 2 + base / 2 * self._jitter()
+            wait = wait_s(attempt, FIRST_PAUSE_S, LONGEST_PAUSE_S, self._jitter)
             passing = problem is None or problem.retryable or isinstance(problem, OutcomeUnknown)
             if not passing or self.clock.monotonic() + wait >= end:
                 self._give_up(problem, delivery)

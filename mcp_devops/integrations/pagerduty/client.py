@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from mcp_devops.errors import (
@@ -21,6 +20,7 @@ from mcp_devops.integrations.pagerduty.records import Accepted, ChangeEvent, Pag
 from mcp_devops.integrations.pagerduty.settings import ROUTING_KEY, PagerDutySettings
 from mcp_devops.text.clean import clean
 from mcp_devops.toolkit.clock import Clock
+from mcp_devops.toolkit.retrying import Jitter, Pause, wait_s
 
 if TYPE_CHECKING:
     import httpx2
@@ -30,8 +30,6 @@ FIRST_PAUSE_S = 1.0
 """Seconds before the second attempt; doubled each time."""
 LONGEST_PAUSE_S = 20.0
 """Seconds between attempts at most."""
-
-Pause = Callable[[float], Awaitable[None]]
 
 
 class PagerDutyClient:
@@ -43,7 +41,7 @@ class PagerDutyClient:
         clock: Clock,
         *,
         pause: Pause = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,  # noqa: S311 - spreads retries
+        jitter: Jitter = random.random,  # noqa: S311 - spreads retries
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -151,16 +149,11 @@ class PagerDutyClient:
             if problem is None:
                 return attempt
             unsure |= isinstance(problem, OutcomeUnknown)
-            wait = self._wait(attempt, problem)
+            asked = problem.details.get("retry_after_s")
+            wait = wait_s(attempt, FIRST_PAUSE_S, LONGEST_PAUSE_S, self._jitter, asked)
             if not _worth_repeating(problem) or self.clock.monotonic() + wait >= end:
                 raise _unsure(attempt) if unsure and _worth_repeating(problem) else problem
             await self._pause(wait)
-
-    def _wait(self, attempt: int, problem: DevOpsError) -> float:
-        asked = float(problem.details.get("retry_after_s") or 0)
-        base: float = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
-        # Half fixed, half random: many replicas must not come back in the same second.
-        return max(asked, base / 2 + base / 2 * self._jitter())
 
     async def _once(self, path: str, raw: bytes, limit_s: float) -> DevOpsError | None:
         import httpx2

@@ -20,9 +20,10 @@ from mcp_devops.errors import (
 from mcp_devops.integrations.slack.failures import SOURCE
 from mcp_devops.integrations.slack.records import Message, MessageRef, Person
 from mcp_devops.integrations.slack.settings import SlackSettings
-from mcp_devops.integrations.slack.web_api import Pause, WebApi, down_error, unknown
+from mcp_devops.integrations.slack.web_api import WebApi, down_error, unknown
 from mcp_devops.text.clean import clean
 from mcp_devops.toolkit.clock import Clock
+from mcp_devops.toolkit.retrying import Pause
 
 NAMES_KEPT = 500
 """Names that are remembered at most."""

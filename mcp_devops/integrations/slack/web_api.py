@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mcp_devops.errors import (
@@ -17,6 +17,7 @@ from mcp_devops.errors import (
 from mcp_devops.integrations.slack.failures import SOURCE, failure, ratelimited
 from mcp_devops.integrations.slack.settings import SlackSettings
 from mcp_devops.toolkit.clock import Clock
+from mcp_devops.toolkit.retrying import Jitter, Pause, wait_s
 
 if TYPE_CHECKING:
     import httpx2
@@ -28,8 +29,6 @@ LONGEST_PAUSE_S = 10.0
 MAX_ANSWER_BYTES = 4_000_000
 """Bytes of one answer that are read as JSON."""
 
-Pause = Callable[[float], Awaitable[None]]
-
 
 class WebApi:
     """Calls methods as one Slack app. Connections are made on the first call, and kept."""
@@ -40,7 +39,7 @@ class WebApi:
         clock: Clock,
         *,
         pause: Pause = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,  # noqa: S311 - spreads retries
+        jitter: Jitter = random.random,  # noqa: S311 - spreads retries
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -105,9 +104,8 @@ class WebApi:
             try:
                 return await self._once(method, given, form, app, repeatable, left)
             except DevOpsError as problem:
-                asked = float(problem.details.get("retry_after_s") or 0)
-                base = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
-                wait = max(asked, base / 2 + base / 2 * self.jitter())
+                asked = problem.details.get("retry_after_s")
+                wait = wait_s(attempt, FIRST_PAUSE_S, LONGEST_PAUSE_S, self.jitter, asked)
                 if not problem.retryable or self.clock.monotonic() + wait >= end:
                     raise
             await self.pause(wait)

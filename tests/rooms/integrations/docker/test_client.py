@@ -6,10 +6,13 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from mcp_devops.errors import (
     CredentialsRejected,
@@ -28,7 +31,7 @@ from mcp_devops.integrations.docker.references import near_names
 from mcp_devops.integrations.docker.settings import DockerSettings
 from mcp_devops.integrations.docker.tunnel import command
 from mcp_devops.toolkit.clock import SystemClock
-from tests.support.docker_engine import engine, fault, raw_engine, recorded, serving
+from tests.support.docker_engine import fault, raw_engine, recorded, serving
 
 VERSION = json.dumps(recorded("legacy_build")["/version"]["json"]).encode()
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
@@ -137,7 +140,6 @@ async def version_from(told: Any) -> Any:
 
 
 def _version(told: Any) -> Any:
-    from starlette.requests import Request
     from starlette.responses import JSONResponse
 
     async def answer(request: Request) -> JSONResponse:
@@ -166,9 +168,16 @@ async def test_the_newest_version_that_both_know_is_spoken() -> None:
             await version_from(odd)
 
 
-async def test_a_body_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcp_devops.integrations.docker.client.MAX_BODY", 100)
-    async with engine("legacy_build") as client:
+async def test_a_body_without_end_is_refused() -> None:
+    async def endless(request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            while True:
+                yield b" " * 1024 * 1024
+                await asyncio.sleep(0)  # writing to a connection that is gone never waits
+
+        return StreamingResponse(chunks(), media_type="application/json")
+
+    async with serving(endless) as client:
         with pytest.raises(UpstreamUnavailable) as raised:
             await client.version()
     assert "larger than" in raised.value.what

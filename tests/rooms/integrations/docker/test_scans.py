@@ -25,6 +25,7 @@ from mcp_devops.integrations.docker.scancompare import (
     MOST_REASONS,
     compare_reports,
 )
+from mcp_devops.integrations.docker.scanfiles import MAX_REPORT_BYTES
 from mcp_devops.integrations.docker.scans import CompareScansInput, ScanAnswer, compare_scans
 from mcp_devops.integrations.docker.settings import DockerSettings
 from mcp_devops.integrations.docker.vulnerabilities import (
@@ -208,11 +209,9 @@ async def test_a_report_without_read_permission_is_an_operators_matter(tmp_path:
     assert isinstance(problem, PermissionDenied)
 
 
-async def test_a_report_that_is_too_large_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mcp_devops.integrations.docker.scanfiles.MAX_REPORT_BYTES", 10)
-    (tmp_path / "a.json").write_text("x" * 11, encoding="utf-8")
+async def test_a_report_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(MAX_REPORT_BYTES + 1)  # a hole: it takes no room on the disk
     problem = await failed("a.json", "a.json", scan_roots=(str(tmp_path),))
     assert "larger than" in problem.what
 
