@@ -52,6 +52,8 @@ class ErrorComparison:
     """Start of the run, or of the newest hot bucket."""
     ended: bool
     """Whether the newest buckets are cold again."""
+    passed: bool | None
+    """Whether it was hot once and has been no worse than the reference since; null: never hot."""
     began_before: bool
     """Whether the buckets right before the deployment were already hot."""
     detectable: st.Detectable | None
@@ -221,6 +223,7 @@ def _compare(
         sustained_s=shown.hot * step_s if shown else 0.0,
         onset=None if first is None else new[0][0] + timedelta(seconds=first * step_s),
         ended=shown is not None and st.has_ended(mild, step_s, policy.time.sustained_s),
+        passed=_has_passed(new, mild, (k0, n0), phi, step_s, policy),
         began_before=_began_before(before, (k0, n0), phi, policy, floor),
         detectable=detectable,
         sees_enough=known
@@ -229,6 +232,27 @@ def _compare(
             or _is_bounded((k1, n1), (k0, n0), phi, rules.visible_drop)
         ),
     )
+
+
+def _has_passed(
+    new: list[Point],
+    hot: list[bool | None],
+    reference: tuple[float, float],
+    phi: float,
+    step_s: float,
+    policy: Policy,
+) -> bool | None:
+    """Whether what was hot is over: cold as long as a run must last, and surely no worse then.
+
+    Cold buckets alone do not tell: a small rise that stays is never hot bucket by bucket.
+    """
+    if not any(hot):
+        return None
+    if not st.has_ended(hot, step_s, policy.time.sustained_s):
+        return False
+    last = max(index for index, state in enumerate(hot) if state)
+    since = [p for p in new if round((p[0] - new[0][0]).total_seconds() / step_s) > last]
+    return 1 - st.p_above(*_sums(since), *reference, 1.0, phi) >= policy.errors.small_p
 
 
 def _is_bounded(

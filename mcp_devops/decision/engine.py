@@ -73,6 +73,7 @@ def decide(
         ask_next=words.ask_next(facts, stops, policy),
         would_change=words.would_change(action, weighed, facts, stops, policy),
         evidence_complete=complete,
+        passed=facts.passed,
         automatic=(
             action is Action.ROLL_BACK
             and weighed.probability >= policy.limits.automatic_confidence

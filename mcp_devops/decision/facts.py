@@ -200,6 +200,25 @@ class Facts:
             or any(c.began_before or c.spiked or c.not_yet for c in self.errors)
         )
 
+    @cached_property
+    def passed(self) -> bool:
+        """Whether requests were worse, and no comparison shows any more that they are."""
+        rules = self.policy.errors
+        told = [c.passed for c in self.errors] + [c.passed for c in self.latency]
+        smoulders = any(
+            c.passed is None and c.rise >= rules.small_drop and c.p_value < rules.small_p
+            for c in self.errors
+        )
+        return (
+            True in told
+            and False not in told
+            and not smoulders
+            and not self.latency_up
+            and not self.pods.troubled
+            and not self.silent
+            and not any(m.needed for m in self.context.missing)
+        )
+
     @property
     def seconds_since_change(self) -> float | None:
         """Age of the change when the pods were read; null where either is unknown."""

@@ -50,6 +50,8 @@ class LatencyComparison:
     """Seconds that it has been hot."""
     began_before: bool
     """Whether the last bucket before the deployment was already hot."""
+    passed: bool | None
+    """Whether it was hot once and is over; null: never hot, or it cannot be told."""
     says: str
     """The numbers for a person."""
     of_shares: bool = False
@@ -99,6 +101,7 @@ def _concurrent_series(arms: Arms, field: str, policy: Policy) -> LatencyCompari
         onset=None,
         sustained_s=len(new) * arms.step_s,
         began_before=False,
+        passed=None,
         says=(
             f"{_name(field)} {median(new):.0f} ms against {median(old):.0f} ms of the old "
             f"revision in the same minutes, {ratio:.2f} times "
@@ -131,7 +134,8 @@ def _series(
     before = _values(arms.before, field)
     began_before = bool(before) and hot(before[-1][1])
     ratio = fmean(values) / median(baseline)
-    ended = run is not None and st.has_ended(states, step_s, policy.time.sustained_s)
+    over = st.has_ended(states, step_s, policy.time.sustained_s)
+    ended = run is not None and over
     return LatencyComparison(
         source=arms.source,
         service=arms.service,
@@ -142,6 +146,7 @@ def _series(
         onset=new[0][0] + timedelta(seconds=run.first * step_s) if run else None,
         sustained_s=run.hot * step_s if run else 0.0,
         began_before=began_before,
+        passed=over if any(states) else None,
         says=(
             f"{_name(field)} {fmean(values):.0f} ms against {median(baseline):.0f} ms before, "
             f"{ratio:.2f} times ({arms.source}, {arms.service})"
@@ -172,7 +177,8 @@ def _slow(
     run = st.sustained(states, step_s, policy.time.sustained_s)
     sure = st.p_above(k1, n1, k0, n0, rules.concurrent_ratio, phi)
     up = rate1 - rate0 >= rules.slow_floor and k1 >= policy.errors.least_errors
-    ended = run is not None and st.has_ended(states, step_s, policy.time.sustained_s)
+    over = st.has_ended(states, step_s, policy.time.sustained_s)
+    ended = run is not None and over
     return LatencyComparison(
         source=arms.source,
         service=arms.service,
@@ -184,6 +190,7 @@ def _slow(
         onset=slow1[0][0] + timedelta(seconds=run.first * step_s) if run else None,
         sustained_s=run.hot * step_s if run else 0.0,
         began_before=False,
+        passed=over if any(states) else None,
         says=(
             f"{rate1:.1%} of the requests were slower than the edge above the usual p99, "
             f"{rate0:.1%} in the reference ({arms.source}, {arms.service})"

@@ -105,6 +105,9 @@ class Verdict(Record):
     """What evidence would change the verdict."""
     evidence_complete: bool
     """Whether no needed source is missing."""
+    passed: bool = False
+    """Whether requests were worse, and every comparison shows that they no longer are, for as long
+    as trouble has to last to count (60 s); pods are well, and nothing is missing."""
     automatic: bool = False
     """Whether the rules for acting without a person hold: probability, evidence, no veto."""
     policy_version: str

@@ -53,7 +53,7 @@ def failing_calls(facts: Facts, policy: Policy) -> list[tuple[OutboundCalls, Who
             continue
         found.append((calls, _whose(calls, facts, policy)))
     return sorted(
-        found, key=lambda f: (f[1], -(f[0].after_error_rate or 0.0), f[0].dependency, f[0].query)
+        found, key=lambda f: (f[1], -(f[0].after_error_rate or 0.0), f[0].dependency, repr(f[0]))
     )
 
 
