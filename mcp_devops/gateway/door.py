@@ -18,6 +18,7 @@ from mcp_devops.errors import (
     InternalError,
     InvalidArguments,
     OutcomeUnknown,
+    UpstreamError,
     UpstreamTimeout,
 )
 from mcp_devops.gateway.asking import AnswerLater, Ask
@@ -166,7 +167,11 @@ class Gateway:
         if spec.risk is Risk.READ:
             deadline = spec.deadline_s or self.settings.read_deadline_s
             async with _deadline(spec, deadline):
-                await preflight(self.catalog, self.services, args, needs, spec.name)
+                try:
+                    await preflight(self.catalog, self.services, args, needs, spec.name)
+                except UpstreamError:
+                    if not spec.tells_gaps:
+                        raise
                 answer: Answer = await spec.run(args, context)
                 return answer
         assert spec.plan is not None  # noqa: S101 - ToolSpec refuses a change without one

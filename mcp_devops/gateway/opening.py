@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from mcp_devops import __version__
@@ -13,6 +13,7 @@ from mcp_devops.gateway.consent import Consent
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.ledger import Ledger
 from mcp_devops.gateway.services import Registry
+from mcp_devops.incidents.judging import Judging
 from mcp_devops.incidents.policy import load_policy
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.journal.database import Database, default_state_dir, open_database
@@ -23,6 +24,9 @@ from mcp_devops.settings import ServerSettings
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import Clock, SystemClock
 from mcp_devops.toolkit.integration import AnyIntegration
+
+Prepare = Callable[[Gateway], Awaitable[object]]
+"""What is done with an open door before anybody passes it."""
 
 DRAIN_S = 8.0
 """Seconds a stop waits for a change under way; under the 10 s that most supervisors give."""
@@ -57,6 +61,7 @@ async def open_gateway(
     channel: str,
     clock: Clock | None = None,
     integrations: Sequence[AnyIntegration] | None = None,
+    prepare: Prepare | None = None,
 ) -> AsyncIterator[Gateway]:
     """Open the door, and close it in order: changes first, then clients, then the journal.
 
@@ -65,6 +70,7 @@ async def open_gateway(
         channel: Who opens it, for the journal: stdio, http, terminal.
         clock: The clock; the system's by default.
         integrations: Instead of those found by folder.
+        prepare: Done with the open door before anybody passes it.
 
     Raises:
         NotConfigured: Settings are not valid.
@@ -94,8 +100,12 @@ async def open_gateway(
             clock=clock,
         )
         services.add(gateway)
-        services.add(load_policy(settings), Policy)
+        policy = load_policy(settings)
+        services.add(policy, Policy)
+        services.add(Judging(policy))
         services.add(IncidentStore(database, journal, clock))
+        if prepare is not None:
+            await prepare(gateway)
         body = {
             "version": __version__,
             "allow_writes": list(settings.allow_writes),

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from mcp_devops.decision.engine import decide as judge
-from mcp_devops.decision.policy import Policy
 from mcp_devops.errors import InvalidArguments, NoData
+from mcp_devops.incidents.judging import Judging
 from mcp_devops.incidents.outcomes import history_of
 from mcp_devops.incidents.settings import IncidentSettings
 from mcp_devops.incidents.store import IncidentStore
@@ -99,14 +99,15 @@ async def decide(args: Decide, context: ToolContext[IncidentSettings]) -> Decisi
     healthy. Report the verdict as it is; do not replace it with your own guess. Next:
     incident_roll_back if it says roll_back, else what ask_next says.
     """
-    policy = await context.services.get(Policy)
+    judging = await context.services.get(Judging)
     now = context.clock.now()
     if (args.incident_id is None) == (args.evidence is None):
         raise InvalidArguments(
             "Pass either incident_id or evidence.", fix="incident_investigate gives both."
         )
     if args.evidence is not None:
-        verdict = judge(_parse(args.evidence), policy, now)
+        evidence = _parse(args.evidence)
+        verdict = judge(evidence, judging.of(evidence.target), now)
         await _record(context, verdict, None)
         return present(verdict, None, 0.0, args.response_format)
     store = await context.services.get(IncidentStore)
@@ -121,6 +122,7 @@ async def decide(args: Decide, context: ToolContext[IncidentSettings]) -> Decisi
         stored.incident.target,
         without_template=change.revision.template_hash if change is not None else None,
     )
+    policy = judging.of(stored.incident.target)
     verdict = judge(stored.context, policy, now, prior=prior)
     age = (now - stored.context.collected_at).total_seconds()
     await _record(context, verdict, stored.incident.id)

@@ -187,6 +187,7 @@ class Investigation(Answer):
     needs=READS,
     needs_for=reads_of,
     deadline_s=55,
+    tells_gaps=True,
 )
 async def investigate(args: Investigate, context: ToolContext[IncidentSettings]) -> Investigation:
     """Collect everything about a workload's newest rollout in one call, and open an incident.

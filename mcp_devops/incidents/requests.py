@@ -98,7 +98,7 @@ async def request_evidence(
         )
     tag = versions(change)
     tagged = VersionedService(question.service, None, tag.new, tag.old)
-    for name, kind, comparing in _tagged_sources():
+    for name, kind, comparing in tagged_sources():
         client = await services.find(kind)
         if client is not None:
             rule = question.windows.rule(client.settings.rule)
@@ -128,7 +128,7 @@ def subject_of(service: str, target: Workload, change: Change | None) -> Subject
     )
 
 
-def _tagged_sources() -> list[tuple[str, type[Any], Compare]]:
+def tagged_sources() -> list[tuple[str, type[Any], Compare]]:
     """Sources that tell versions apart by a tag, in the order in which their windows are shown."""
     return [
         ("datadog", DatadogClient, compare_datadog),

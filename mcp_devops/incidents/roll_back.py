@@ -17,6 +17,7 @@ from mcp_devops.integrations.kubernetes.rolling_back import (
     plan_roll_back,
     roll_back_needs_of,
 )
+from mcp_devops.journal.database import Database
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.incident import IncidentStatus, Verification
 from mcp_devops.model.record import Record
@@ -88,7 +89,8 @@ async def plan(args: RollBack, context: ToolContext[IncidentSettings]) -> Action
     stored = await store.get(args.incident_id)
     if stored.plan is not None and stored.incident.status in ACTED:
         return stored.plan
-    verdict = _judged(stored, args, context)
+    verdict = _judged(stored, args)
+    is_fresh = await _fresh_enough(stored, context)
     found = stored.context
     if found is None or found.change is None:
         raise PreconditionFailed(
@@ -111,7 +113,7 @@ async def plan(args: RollBack, context: ToolContext[IncidentSettings]) -> Action
         incident_id=stored.incident.id,
         reason=reason,
     )
-    alone = verdict.automatic and args.despite_verdict is None
+    alone = verdict.automatic and is_fresh and args.despite_verdict is None
     return made.model_copy(
         update={
             "confidence": verdict.confidence,
@@ -121,7 +123,7 @@ async def plan(args: RollBack, context: ToolContext[IncidentSettings]) -> Action
     )
 
 
-def _judged(stored: Stored, args: RollBack, context: ToolContext[IncidentSettings]) -> Verdict:
+def _judged(stored: Stored, args: RollBack) -> Verdict:
     verdict = stored.incident.verdict
     if verdict is None or stored.context is None:
         raise PreconditionFailed(
@@ -133,13 +135,38 @@ def _judged(stored: Stored, args: RollBack, context: ToolContext[IncidentSetting
             fix=f"{verdict.ask_next} If a person wants the rollback anyway, pass despite_verdict"
             " with the reason.",
         )
-    age = (context.clock.now() - stored.context.collected_at).total_seconds()
-    if age > context.client.evidence_age_s:
+    return verdict
+
+
+async def _fresh_enough(stored: Stored, context: ToolContext[IncidentSettings]) -> bool:
+    """Whether the evidence is fresh enough to act on without a person.
+
+    A person who was asked while it was fresh may take as long as the question is open: what moves
+    in the meantime is refused by the plan itself.
+
+    Raises:
+        PreconditionFailed: It is too old, and no question about it is open.
+    """
+    found = stored.context
+    assert found is not None  # noqa: S101 - what has a verdict has evidence
+    now = context.clock.now()
+    age = (now - found.collected_at).total_seconds()
+    if age <= context.client.evidence_age_s:
+        return True
+    database = await context.services.get(Database)
+    question = await database.read(
+        lambda c: c.execute(
+            "SELECT 1 FROM approvals WHERE incident_id = ? AND expires_at > ?"
+            " AND status IN ('pending', 'approved') AND requested_at >= ?",
+            (stored.incident.id, now.isoformat(), found.collected_at.isoformat()),
+        ).fetchone()
+    )
+    if question is None:
         raise PreconditionFailed(
             f"The evidence was collected {ago(age)}: too old to act on.",
             fix="Call incident_investigate and incident_decide again.",
         )
-    return verdict
+    return False
 
 
 async def _cluster(context: ToolContext[IncidentSettings], target: Workload) -> Cluster:

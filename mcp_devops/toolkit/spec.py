@@ -53,6 +53,8 @@ class ToolSpec(Generic[In, Out, C]):
         needs_for: Which of `needs` one call needs, by its arguments; all of them by default.
         needs_for_plan: The same by a change's plan, where the arguments do not tell.
         deadline_s: Seconds it may take; None: the server's default.
+        tells_gaps: Whether a READ tool answers without a source that cannot be reached, and says
+            what is missing; it is then called though its permissions could not be asked for.
     """
 
     name: str
@@ -66,6 +68,7 @@ class ToolSpec(Generic[In, Out, C]):
     needs_for: Callable[[In], Sequence[Rbac]] | None = None
     needs_for_plan: Callable[[ActionPlan], Sequence[Rbac]] | None = None
     deadline_s: float | None = None
+    tells_gaps: bool = False
 
     def __post_init__(self) -> None:
         match = NAME.fullmatch(self.name)
@@ -161,6 +164,7 @@ def tool(
     needs: Sequence[Rbac] = (),
     needs_for: Callable[[In], Sequence[Rbac]],
     deadline_s: float | None = None,
+    tells_gaps: bool = False,
 ) -> Callable[[Callable[[In, ToolContext[C]], Awaitable[Out]]], ToolSpec[In, Out, C]]: ...
 
 
@@ -174,6 +178,7 @@ def tool(
     needs_for: Callable[[In], Sequence[Rbac]] | None = None,
     needs_for_plan: Callable[[ActionPlan], Sequence[Rbac]] | None = None,
     deadline_s: float | None = None,
+    tells_gaps: bool = False,
 ) -> Any:
     """Declare an async function `(args, context) -> Answer` as a tool.
 
@@ -200,6 +205,7 @@ def tool(
             needs_for=needs_for,
             needs_for_plan=needs_for_plan,
             deadline_s=deadline_s,
+            tells_gaps=tells_gaps,
         )
 
     return declare

@@ -99,9 +99,16 @@ async def test_an_unreachable_cluster_is_a_hold_with_the_gap_named(
     kubeconfig = tmp_path_factory.mktemp("nowhere") / "kubeconfig"
     kubeconfig.write_text(UNREACHABLE, encoding="utf-8")
     async with desk.playing("error-spike", variables={"KUBECONFIG": str(kubeconfig)}) as duty:
-        reply = await duty.call("incident_investigate", namespace="shop", workload="payments")
-    # Permissions are asked for first, so the cluster's silence is the answer.
-    assert reply.error is not None and reply.error["code"] == "UPSTREAM_UNAVAILABLE"
+        found = await duty.call("incident_investigate", namespace="shop", workload="payments")
+        assert found.data is not None, found.text
+        verdict = await duty.call("incident_decide", incident_id=found.data["incident_id"])
+        pods = await duty.call("kubernetes_list_workloads", namespace="shop")
+    assert "kubernetes the workload" in found.data["headline"]
+    assert any("UPSTREAM_UNAVAILABLE" in m["why"] for m in found.data["missing"])
+    assert verdict.data is not None and verdict.data["action"] == "hold_for_review"
+    assert "source_missing" in {v["code"] for v in verdict.data["vetoes"]}
+    # A tool that can tell nothing without the cluster says that it is not reached.
+    assert pods.error is not None and pods.error["code"] == "UPSTREAM_UNAVAILABLE"
 
 
 async def test_an_unknown_workload_is_not_found_with_near_names(desk: Desk) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mcp_devops.gateway.approvals import ApprovalDesk, ApprovalStatus
 from mcp_devops.gateway.asking import PersonAnswer, Question
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.journal.entry import EntryKind
@@ -189,3 +190,31 @@ async def test_an_incident_is_told_whole_on_request(desk: Desk) -> None:
     assert kinds.count("decision") == 1 and "incident_changed" in kinds
     assert whole.data["evidence"]["change"]["revision"]["number"] == 2
     assert _times(whole) == sorted(_times(whole))
+
+
+async def test_a_person_who_was_asked_on_fresh_evidence_may_take_as_long_as_the_question_is_open(
+    desk: Desk,
+) -> None:
+    async with desk.playing(
+        "crash-loop", variables=FAST, approval_channels=("terminal",), automatic_namespaces=("*",)
+    ) as duty:
+        incident, _ = await duty.decided()
+        asking = await duty.call("incident_roll_back", incident_id=incident)
+        assert asking.error is not None and asking.error["code"] == "APPROVAL_REQUIRED"
+        store = await duty.gateway.services.get(IncidentStore)
+        stored = await store.get(incident)
+        assert stored.context is not None
+        old = stored.context.model_copy(
+            update={"collected_at": stored.context.collected_at - timedelta(minutes=11)}
+        )
+        await store.save(stored.model_copy(update={"context": old}), "aged", "test")
+        approvals = await duty.gateway.services.get(ApprovalDesk)
+        await approvals.answer(
+            asking.error["details"]["approval_id"],
+            ApprovalStatus.APPROVED,
+            who="ann",
+            channel="terminal",
+        )
+        done = await duty.call("incident_roll_back", incident_id=incident)
+    assert done.data is not None, done.text
+    assert done.data["approved_by"] == "ann" and done.data["status"] == "recovered"
