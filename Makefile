@@ -42,12 +42,16 @@ format: $(INSTALLED) ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(INSTALLED) ## Write what is derived from the code: README tool table, tool snapshots
-	UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q -m "not cluster and not client" tests/contract
+generate: $(INSTALLED) ## Write what is derived from the code: README tool table, tool snapshots, the chart's rules
+	UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q -m "not cluster and not client" \
+	  tests/contract tests/rooms/deploy/test_chart.py
 
-lock: ## Write requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
-	  -o requirements.lock --no-header --generate-hashes --no-emit-index-url -q
+COMPILE := uv pip compile --universal --python-version 3.11 --no-header --generate-hashes \
+  --no-emit-index-url -q
+lock: ## Write requirements.lock and the image's part of it anew (needs uv)
+	$(COMPILE) pyproject.toml --group dev --all-extras -o requirements.lock
+	echo 'hatchling>=1.27' | $(COMPILE) pyproject.toml - --extra response --extra postgres \
+	  -c requirements.lock --no-annotate -o deploy/requirements.lock
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -47,14 +47,29 @@ def doctor(
 
 def rbac(
     namespace: Annotated[
-        list[str], typer.Option("--namespace", "-n", help="Namespace to grant in. Repeatable.")
-    ] = ["default"],  # noqa: B006 - typer reads it, nobody changes it
+        list[str],
+        typer.Option(
+            "--namespace", "-n", help="Namespace to grant in; default: default. Repeatable."
+        ),
+    ] = [],  # noqa: B006 - typer reads it, nobody changes it
+    all_namespaces: Annotated[
+        bool,
+        typer.Option(
+            "--all-namespaces",
+            "-A",
+            help="Grant in all namespaces, those to come too: what `watch` with a pattern (team-*)"
+            " needs.",
+        ),
+    ] = False,
     name: Annotated[str, typer.Option("--name", help="ServiceAccount and role name.")] = (
         "mcp-devops"
     ),
     account_namespace: Annotated[
         str | None,
-        typer.Option("--account-namespace", help="Where the ServiceAccount lives; default: first."),
+        typer.Option(
+            "--account-namespace",
+            help="Where the ServiceAccount lives; default: the first namespace, or default.",
+        ),
     ] = None,
     user: Annotated[
         str | None, typer.Option("--user", help="Bind a user instead of a ServiceAccount.")
@@ -62,15 +77,24 @@ def rbac(
     writes: Annotated[
         bool, typer.Option("--writes/--read-only", help="Grant what the change tools need too.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Grant what `mcp-devops watch` needs too; --writes has it already."
+        ),
+    ] = False,
 ) -> None:
-    """Print the ServiceAccount and least-privilege Role for the enabled tools, as YAML.
+    """Print the ServiceAccount and least-privilege roles for the enabled tools, as YAML.
 
     Pipe it into `kubectl apply -f -`. It is derived from the tools' own declarations.
     """
     from mcp_devops.catalog import build_catalog
-    from mcp_devops.cli.manifests import role_manifests
+    from mcp_devops.cli.manifests import WATCHING, role_manifests
     from mcp_devops.toolkit.risk import Risk
 
+    if all_namespaces and namespace:
+        raise typer.BadParameter("--all-namespaces goes with no --namespace.")
+    namespaces = namespace or ["default"]
     catalog = build_catalog(server_settings([], [], [], None))
     tools = [
         spec
@@ -79,7 +103,9 @@ def rbac(
         if writes or spec.risk is Risk.READ
     ]
     needs = list(dict.fromkeys(n for spec in tools for n in spec.needs))
-    typer.echo(role_manifests(needs, namespace, name, account_namespace or namespace[0], user))
+    needs += WATCHING if watch else ()
+    home = account_namespace or namespaces[0]
+    typer.echo(role_manifests(needs, None if all_namespaces else namespaces, name, home, user))
 
 
 def settings() -> None:

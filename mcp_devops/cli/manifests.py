@@ -7,7 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mcp_devops.model.target import WorkloadKind
 from mcp_devops.toolkit.risk import Rbac
+
+WATCHING = tuple(
+    Rbac(verb, resource, group)
+    for resource, group in (*((kind.resource, "apps") for kind in WorkloadKind), ("pods", ""))
+    for verb in ("list", "watch")
+)
+"""What `mcp-devops watch` needs to hear of rollouts and of failing pods."""
 
 
 def rules_for(needs: Iterable[Rbac]) -> list[dict[str, list[str]]]:
@@ -26,15 +34,16 @@ def rules_for(needs: Iterable[Rbac]) -> list[dict[str, list[str]]]:
 
 def role_manifests(
     needs: Sequence[Rbac],
-    namespaces: Sequence[str],
+    namespaces: Sequence[str] | None,
     name: str,
     account_namespace: str,
     user: str | None,
 ) -> str:
     """A ServiceAccount (or none, for a user), and a Role with its binding in each namespace.
 
-    What has no namespace, as nodes have none, becomes a ClusterRole. JSON inside YAML documents:
-    every YAML reader takes it.
+    What has no namespace, as nodes have none, becomes a ClusterRole; everything does where
+    `namespaces` is None, which stands for all of them. JSON inside YAML documents: every YAML
+    reader takes it.
     """
     subject: dict[str, Any]
     documents: list[dict[str, Any]] = []
@@ -50,9 +59,9 @@ def role_manifests(
     else:
         subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
     inside = rules_for(n for n in needs if not n.cluster_wide)
-    for namespace in namespaces:
+    for namespace in namespaces or ():
         documents += _bound("Role", name, inside, subject, namespace)
-    outside = rules_for(n for n in needs if n.cluster_wide)
+    outside = rules_for(n for n in needs if n.cluster_wide or namespaces is None)
     if outside:
         documents += _bound("ClusterRole", name, outside, subject, None)
     return "\n".join("---\n" + _yaml(d) for d in documents)

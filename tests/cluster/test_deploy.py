@@ -22,6 +22,9 @@ from tests.rooms.deploy.test_image import ROOT, instructions, last_stage
 from tests.support.cluster import AVAILABLE, WHY_NOT, connected, fresh_namespace, shop, until
 from tests.support.docker_engine import AVAILABLE as ENGINE
 from tests.support.docker_engine import docker
+from tests.support.helm import AVAILABLE as HELM
+from tests.support.helm import WHY_NOT as WHY_NO_HELM
+from tests.support.helm import rendered as chart
 from tests.support.manifests import OVERLAYS, rendered
 from tests.support.on_call import _kubeconfig, _token
 from tests.support.process import environment
@@ -74,6 +77,18 @@ async def test_the_api_takes_every_object_whose_version_it_serves(overlay: str) 
     # Kubernetes 1.20 has no policy/v1; whatever else is there must be taken.
     assert lacking <= {"PodDisruptionBudget"}
     assert all("no matches for kind" in says for _, says in refused.values())
+
+
+@pytest.mark.skipif(not HELM, reason=WHY_NO_HELM)
+@pytest.mark.parametrize(
+    "values", [{}, {"watch": {"namespaces": ["team-*"], "allNamespaces": True}}], ids=["one", "all"]
+)
+async def test_the_api_takes_the_charts_objects(values: dict[str, Any]) -> None:
+    async with connected() as admin, fresh_namespace(await admin.cluster()) as namespace:
+        objects = moved(chart(values), namespace, "mcp-devops")
+        code, says = await kubectl("apply", "--dry-run=server", "-f", "-", given=objects)
+    assert code == 0, says
+    assert says.count("(server dry run)") == len(objects) >= 8
 
 
 @asynccontextmanager
@@ -175,6 +190,93 @@ async def test_the_rendered_account_watches_and_sees_a_rollout(tmp_path: Path) -
     assert "not watched" not in log and "ERROR" not in log, log
 
 
+async def printed(*options: str) -> str:
+    command = (sys.executable, "-m", "mcp_devops", "rbac", *options)
+    return (await anyio.run_process(command)).stdout.decode()
+
+
+async def may(kubeconfig: Path, namespace: str, *what: str) -> bool:
+    """Whether the account behind a kubeconfig may, as the API says."""
+    code, _ = await kubectl(
+        *("--kubeconfig", str(kubeconfig), "-n", namespace, "auth", "can-i", "-q", *what)
+    )
+    return code == 0
+
+
+async def test_an_account_of_all_namespaces_watches_by_pattern_and_may_do_nothing_else(
+    tmp_path: Path,
+) -> None:
+    async with connected() as admin:
+        cluster = await admin.cluster()
+        async with fresh_namespace(cluster) as home:
+            manifests = list(
+                yaml.safe_load_all(
+                    await printed("-A", "--watch", "--account-namespace", home, "--name", "granted")
+                )
+            )
+            manifests = moved(manifests, home, "granted")
+            account, role, binding = manifests
+            code, says = await kubectl("apply", "--dry-run=server", "-f", "-", given=manifests)
+            assert code == 0, says
+            code, says = await kubectl("apply", "-f", "-", given=[account])
+            assert code == 0, says
+            token = await _token(cluster, home)
+            kubeconfig = _kubeconfig(tmp_path, home, token)
+            settings = environment(
+                tmp_path, KUBECONFIG=str(kubeconfig), MCP_DEVOPS_STATE_DIR=str(tmp_path)
+            )
+            arguments = ["watch", "--namespace=test-*", "--read-only"]
+            async with watching(arguments, settings) as (process, refused):
+                async with asyncio.timeout(60):
+                    assert await process.wait() == 1
+            try:
+                code, says = await kubectl("apply", "-f", "-", given=[role, binding])
+                assert code == 0, says
+                # A namespace that came later is among them.
+                async with fresh_namespace(cluster) as later:
+                    declared = {
+                        (verb, f"{resource}.{group}" if group else resource)
+                        for rule in role["rules"]
+                        for verb in rule["verbs"]
+                        for resource in rule["resources"]
+                        for group in rule["apiGroups"]
+                    }
+                    allowed = [
+                        await may(kubeconfig, later, verb, resource, *sub)
+                        for verb, whole in sorted(declared)
+                        for resource, *sub in [subresource(whole)]
+                    ]
+                    beyond = [
+                        await may(kubeconfig, later, *what)
+                        for what in (("list", "secrets"), ("patch", "deployments.apps"),
+                                     ("delete", "pods"), ("create", "pods", "--subresource=exec"))
+                    ]  # fmt: skip
+                    async with watching(arguments, settings) as (process, lines):
+
+                        async def log() -> str:
+                            return "".join(lines)
+
+                        await until(log, lambda said: "watching test-*" in said, 60)
+                        async with shop(cluster, "seen", 1, ready=False, namespace=later) as made:
+                            await until(log, lambda said: f"{later}/{made.name}" in said, 60)
+                        process.send_signal(signal.SIGTERM)
+                        async with asyncio.timeout(30):
+                            assert await process.wait() == 0
+            finally:
+                with anyio.CancelScope(shield=True):
+                    kinds = "clusterrolebinding,clusterrole"
+                    await kubectl("delete", kinds, home, "--ignore-not-found")
+    assert "PERMISSION_DENIED" in "".join(refused)
+    assert len(allowed) >= 10 and all(allowed)
+    assert beyond == [False] * 4
+
+
+def subresource(whole: str) -> list[str]:
+    """A resource, and the option that names its part, as kubectl wants them."""
+    resource, _, part = whole.partition("/")
+    return [resource, f"--subresource={part}"] if part else [resource]
+
+
 MADE = """\
 RUN mkdir -p -m 0755 /opt/mcp-devops/bin && mkdir -m 0700 /state && printf '%s\\n' \\
     '#!/bin/sh' 'echo run as $(id -u) with $*' \\
@@ -182,9 +284,9 @@ RUN mkdir -p -m 0755 /opt/mcp-devops/bin && mkdir -m 0700 /state && printf '%s\\
     'touch /elsewhere 2>/dev/null || echo locked' > /opt/mcp-devops/bin/mcp-devops \\
     && chmod 0755 /opt/mcp-devops/bin/mcp-devops
 RUN echo "$(find . -type f -name '*.pyc' | wc -l) compiled" > /state/context \\
-    && ls >> /state/context
+    && ls . /brought >> /state/context
 """
-"""In the place of what pip makes: the engine has neither a network nor a Python image."""
+"""In the place of what pip makes, where no base image with Python can be made (test_image.py)."""
 
 
 @pytest.mark.skipif(not ENGINE, reason="needs DOCKER_HOST")
@@ -218,6 +320,6 @@ async def test_the_engine_builds_all_that_only_copies_and_it_keeps_state_without
     ], said
     compiled, *sent = context.split("\n")
     assert compiled == "0 compiled"
-    assert set(sent) - {""} == {
+    assert {line for line in sent if not line.endswith((":", ".whl"))} - {""} == {
         *("LICENSE", "README.md", "fixtures", "mcp_devops", "pyproject.toml", "requirements.lock"),
     }

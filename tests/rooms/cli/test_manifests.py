@@ -109,6 +109,23 @@ def test_every_namespace_gets_its_needs_and_the_cluster_only_what_has_no_namespa
             assert (subject["kind"], subject["name"]) == ("User", user)
 
 
+@given(needs=NEEDS, name=NAME, home=NAME)
+def test_for_all_namespaces_one_cluster_role_grants_every_need_and_nothing_else(
+    needs: list[Rbac], name: str, home: str
+) -> None:
+    account, *rest = yaml.safe_load_all(role_manifests(needs, None, name, home, None))
+    assert (account["kind"], account["metadata"]["namespace"]) == ("ServiceAccount", home)
+    if not needs:
+        assert rest == []
+        return
+    role, binding = rest
+    assert (role["kind"], binding["kind"]) == ("ClusterRole", "ClusterRoleBinding")
+    assert granted(role["rules"]) == Counter(wanted(needs))
+    assert binding["roleRef"]["kind"] == "ClusterRole" and binding["roleRef"]["name"] == name
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": home}]
+    assert not {"namespace"} & (role["metadata"].keys() | binding["metadata"].keys())
+
+
 @pytest.mark.parametrize(
     "user", ["a: b", "x\n---\nkind: Evil", '"quoted"', "- dash", "{}", "\N{OWL} ann"]
 )

@@ -38,7 +38,7 @@ def of(kind: str, given: list[tuple[str, str]]) -> list[str]:
 
 def test_the_base_image_is_chosen_when_it_is_built_and_no_registry_is_named() -> None:
     assert of("FROM", instructions()) == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
-    (default,) = of("ARG", instructions())
+    (default,) = [given for given in of("ARG", instructions()) if "=" in given]
     image = default.split("=", 1)[1]
     assert "/" not in image and re.fullmatch(r"python:3\.\d+-slim", image)
 
@@ -55,27 +55,58 @@ def test_it_runs_as_nobody_in_particular_and_without_a_shell() -> None:
     assert of("VOLUME", last) == ['["/var/lib/mcp-devops"]']
 
 
-def test_only_files_whose_hashes_are_locked_are_installed() -> None:
+def test_only_files_whose_hashes_are_locked_are_installed_and_build_it() -> None:
     steps = [json.loads(step) for step in of("RUN", instructions())]
     (download,) = [s for s in steps if "download" in s]
+    (wheel,) = [s for s in steps if "wheel" in s]
     (install,) = [s for s in steps if "install" in s]
     assert {"--require-hashes", "--no-deps"} <= set(download)
-    assert "--no-index" in install and install[-1] == "mcp-devops[response,postgres]"
+    for later in (wheel, install):
+        assert "--no-index" in later
+        assert later[later.index("--find-links") + 1] == download[download.index("-d") + 1]
+    assert install[-1] == "mcp-devops[response,postgres]"
+
+
+def locked(file: Path) -> dict[str, set[str]]:
+    """Hashes of each package with its version and marker."""
+    text = re.sub(r"^ *#.*\n", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = [entry.split() for entry in text.replace("\\\n", " ").splitlines()]
+    return {
+        words[0]: {w for w in words if w.startswith("--hash=")}
+        for words in found
+        if "==" in words[0]
+    }
+
+
+def test_the_images_lock_is_a_part_of_the_projects_and_what_builds_it() -> None:
+    image = locked(ROOT / "deploy" / "requirements.lock")
+    project = locked(ROOT / "requirements.lock")
+    builds = {"hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers"}
+    names = {entry.split("==")[0] for entry in image}
+    assert {"mcp", "kubernetes", "dbos", "psycopg-binary", "hatchling"} <= names
+    assert not {"pytest", "mypy", "boto3", "moto"} & names
+    for entry, hashes in image.items():
+        assert hashes, entry
+        if entry.split("==")[0] not in builds:
+            assert project.get(entry) == hashes, f"run: make lock ({entry})"
 
 
 def test_what_is_copied_exists_and_is_sent_to_the_engine() -> None:
     kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     allowed = [line[1:] for line in kept if line.startswith("!")]
     assert "*" in kept
-    copied = [
+    given = [
         source
         for argument in of("COPY", instructions())
         if "--from" not in argument
         for source in shlex.split(argument)[:-1]
     ]
-    assert len(copied) >= 6
+    assert len(given) >= 6
+    # The pattern lets the folder be missing.
+    assert "wheel[s]" in given
+    copied = ["wheels" if source == "wheel[s]" else source for source in given]
     for source in copied:
-        assert (ROOT / source).exists(), source
+        assert source == "wheels" or (ROOT / source).exists(), source
         assert any(fnmatchcase(source, pattern) for pattern in allowed), source
     assert sorted(copied) == sorted(allowed), "nothing is sent that is not used"
 

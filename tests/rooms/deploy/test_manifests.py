@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from mcp_devops.cli.manifests import WATCHING
 from mcp_devops.errors import NotConfigured
 from mcp_devops.integrations.prometheus.settings import PrometheusSettings
 from mcp_devops.model.target import Workload
@@ -75,6 +77,16 @@ def test_rbac_grants_what_watching_needs() -> None:
     for resource in ("deployments", "statefulsets", "daemonsets", "pods"):
         assert {("list", resource), ("watch", resource)} <= granted
     assert not {r for _, r in granted} & {"secrets", "configmaps", "*"}
+
+
+@pytest.mark.parametrize("options", [("--watch",), ("--writes",)])
+def test_an_account_that_is_made_for_watching_may_watch(options: tuple[str, ...]) -> None:
+    role = next(
+        m for m in yaml.safe_load_all(generated("-n", "shop", *options)) if m["kind"] == "Role"
+    )
+    granted = {(v, r) for rule in role["rules"] for r in rule["resources"] for v in rule["verbs"]}
+    assert {(need.verb, need.resource) for need in WATCHING} <= granted
+    assert ("--writes" in options) == (("patch", "deployments") in granted)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
