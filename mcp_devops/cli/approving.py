@@ -1,9 +1,12 @@
-"""`mcp-devops approvals | approve | deny`: a person's answer, from any terminal of the machine."""
+"""`mcp-devops approvals | approve | deny`: a person's answer, from any terminal of the machine.
+
+Where the approval has a list of approvers, the operating system's user must be on it. A name given
+with --as goes into the record beside that user and opens nothing: anybody could type it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -90,9 +93,21 @@ def _harmless(text: str) -> str:
     return strip_escapes(text)
 
 
+As = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        help="Who you say you are, where several people share this login: written down beside the"
+        " login, and never enough for a list of approvers.",
+    ),
+]
+
+
 def approve(
     approval_id: Annotated[str, typer.Argument(metavar="ID", help="apr-<10 hex>.")],
     note: Annotated[str, typer.Option("--note", help="Goes into the record.")] = "",
+    says: As = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask to confirm.")] = False,
     state_dir: StateDir = None,
 ) -> None:
@@ -109,27 +124,37 @@ def approve(
     if not yes and not typer.confirm("Approve?", default=False):
         console.print("Nothing was answered; the approval still waits.")
         raise typer.Exit(1)
-    _answer(approval_id, ApprovalStatus.APPROVED, note, state_dir)
+    _answer(approval_id, ApprovalStatus.APPROVED, note, says, state_dir)
     console.print(f"Approved {approval_id}. It counts once, for this plan only.")
 
 
 def deny(
     approval_id: Annotated[str, typer.Argument(metavar="ID", help="apr-<10 hex>.")],
     note: Annotated[str, typer.Option("--note", help="Why; the agent is told.")] = "",
+    says: As = "",
     state_dir: StateDir = None,
 ) -> None:
     """Say no. The agent is told, and may not ask again for this plan until the time is over."""
     from mcp_devops.gateway.approvals import ApprovalStatus
 
-    _answer(approval_id, ApprovalStatus.DENIED, note, state_dir)
+    _answer(approval_id, ApprovalStatus.DENIED, note, says, state_dir)
     _console().print(f"Denied {approval_id}.")
 
 
-def _answer(approval_id: str, status: ApprovalStatus, note: str, state_dir: StateDir) -> None:
+def _answer(
+    approval_id: str, status: ApprovalStatus, note: str, says: str, state_dir: StateDir
+) -> None:
+    from mcp_devops.text.clean import clean
+    from mcp_devops.toolkit.local_user import local_user
+
+    user = local_user()
+    named = " ".join(clean(says[:200]).split())[:80]
+    who = f"{user}, who says to be {named}" if named else user
+
     async def answer() -> None:
         async with _desk(state_dir) as desk:
             await desk.answer(
-                approval_id, status, who=getpass.getuser(), channel="terminal", note=note
+                approval_id, status, who=who, channel="terminal", note=note, vouched=(user,)
             )
 
     asyncio.run(answer())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from mcp_devops.cli.serving import StateDir, server_settings
+from mcp_devops.toolkit.local_user import local_user
 
 if TYPE_CHECKING:
     from mcp_devops.journal.database import Database
@@ -284,7 +283,7 @@ def _export_bundle(
             # A bundle that somebody makes anew later has another fingerprint than this.
             await journal.append(
                 EntryKind.NOTE,
-                actor=_user(),
+                actor=local_user(),
                 subject="audit bundle",
                 incident_id=incident,
                 body={"what": "exported", "fingerprint": made.fingerprint, "entries": made.entries},
@@ -296,14 +295,6 @@ def _export_bundle(
     typer.echo(f"Fingerprint: {made.fingerprint}  (keep it elsewhere)", err=True)
     typer.echo(made.chain.says, err=True)
     raise typer.Exit(0 if made.chain.ok else 1)
-
-
-def _user() -> str:
-    """Who runs this; in a container the user may have no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 def _opened(output: Path) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from mcp_devops.cli.recording import AsJson, open_records, tell
 from mcp_devops.cli.serving import StateDir
+from mcp_devops.toolkit.local_user import local_user
 
 if TYPE_CHECKING:
     from mcp_devops.gateway.freezes import Freeze
@@ -91,7 +91,7 @@ async def _freeze(
             records.database,
             records.journal,
             now=records.now,
-            who=getpass.getuser(),
+            who=local_user(),
             reason=reason,
             pattern=pattern,
             until=records.now + length if length is not None else None,
@@ -108,7 +108,7 @@ async def _unfreeze(
             records.database,
             records.journal,
             now=records.now,
-            who=getpass.getuser(),
+            who=local_user(),
             pattern=pattern,
             every=every,
         )
@@ -123,7 +123,7 @@ async def _close_breaker(state_dir: Path | None, reason: str) -> None:
             records.database,
             records.journal,
             now=records.now,
-            who=getpass.getuser(),
+            who=local_user(),
             reason=reason,
         )
 

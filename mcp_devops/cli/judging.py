@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from mcp_devops.cli.recording import AsJson, open_records, tell
 from mcp_devops.cli.serving import StateDir
+from mcp_devops.toolkit.local_user import local_user
 
 if TYPE_CHECKING:
     from mcp_devops.decision.policy import ChangeHistory
@@ -45,7 +45,7 @@ def outcome(
                 records.journal,
                 await records.incidents.get(incident_id),
                 was_right=word is Word.RIGHT,
-                who=getpass.getuser(),
+                who=local_user(),
                 now=records.now,
                 note=note,
             )

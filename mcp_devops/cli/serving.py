@@ -159,10 +159,19 @@ async def _serve(
         from mcp_devops.web.routes import page_routes
 
         alongside = partial(_responding, watched) if watched else None
-        return await serve_http(settings, http, clock, pages=page_routes, alongside=alongside)
+        return await serve_http(
+            settings, http, clock, pages=page_routes, alongside=alongside, prepare=_by_team_policy
+        )
     from mcp_devops.server.stdio import serve_stdio
 
-    return await serve_stdio(settings, clock)
+    return await serve_stdio(settings, clock, _by_team_policy)
+
+
+async def _by_team_policy(gateway: Gateway) -> None:
+    """Imported when the door is opened, not before the first list of tools."""
+    from mcp_devops.responder.team_policy import follow_team_policy
+
+    await follow_team_policy(gateway)
 
 
 @asynccontextmanager
@@ -170,21 +179,28 @@ async def _responding(
     namespaces: tuple[str, ...], gateway: Gateway
 ) -> AsyncIterator[Sequence[Route]]:
     """Answer rollouts beside the server, and give the addresses of its webhooks."""
+    from mcp_devops.integrations.pagerduty.settings import PagerDutySettings
     from mcp_devops.integrations.sentry.settings import SentrySettings
     from mcp_devops.integrations.slack.settings import SlackSettings
     from mcp_devops.journal.database import Database
     from mcp_devops.responder.service import watching
+    from mcp_devops.responder.telling import Front
+    from mcp_devops.web.routes import page_file
     from mcp_devops.webhooks.routes import Hearers, webhook_routes
     from mcp_devops.webhooks.settings import WebhookSettings
 
     secret = SlackSettings.load().signing_secret
-    async with watching(gateway, namespaces) as responder:
+    pagerduty = PagerDutySettings.load().webhook_secret
+    front = Front(partial(page_file, gateway), hears_slack=secret is not None)
+    async with watching(gateway, namespaces, front=front) as responder:
         hearers = Hearers(
             deployed=lambda d: responder.deployed(d.namespace, d.workload, d.kind),
             alerted=responder.alerted,
             answered=responder.people.answered,
             slack_secret=secret.get_secret_value() if secret else None,
             sentry_base=SentrySettings.load().url,
+            paged=responder.people.heard,
+            pagerduty_secret=pagerduty.get_secret_value() if pagerduty else None,
         )
         database = await gateway.services.get(Database)
         yield webhook_routes(WebhookSettings.load(), database, gateway.clock, hearers)

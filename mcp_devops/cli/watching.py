@@ -84,8 +84,12 @@ async def _watch(
     context: str | None,
     metrics: str | None,
 ) -> int:
+    from functools import partial
+
     from mcp_devops.gateway.opening import open_gateway
     from mcp_devops.responder.service import watching
+    from mcp_devops.responder.telling import Front
+    from mcp_devops.web.routes import page_file
 
     stop = asyncio.Event()
     told: list[str] = []
@@ -96,7 +100,9 @@ async def _watch(
         async with (
             open_gateway(settings, channel="watch") as gateway,
             _told(gateway, metrics) as readiness,
-            watching(gateway, namespaces, context=context) as responder,
+            watching(
+                gateway, namespaces, context=context, front=Front(partial(page_file, gateway))
+            ) as responder,
         ):
             if readiness is not None:
                 readiness.replica = responder.runs.replica

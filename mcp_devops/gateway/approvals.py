@@ -1,66 +1,38 @@
-"""A person's yes: stored before it is asked for, bound to a plan, used once, gone in minutes."""
+"""A person's yes: stored before it is asked for, bound to a plan, used once, gone in minutes.
+
+Who may give it is stored with the question, so that every channel checks the same list, here. A
+channel vouches for who answers: Slack for its user id, a terminal for the operating system's user,
+an MCP client for its token's subject. Whoever can write to the state itself stands above the list.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any
 
-from mcp_devops.errors import ApprovalDenied, NotFound, PreconditionFailed
+from mcp_devops.errors import NotFound, PreconditionFailed
+from mcp_devops.gateway.approval import (
+    POLICY,
+    Approval,
+    ApprovalStatus,
+    Terms,
+    denied,
+    from_row,
+    listed,
+    meets,
+    not_an_approver,
+)
 from mcp_devops.gateway.freezes import frozen_in
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.action import ActionPlan
-from mcp_devops.model.record import Moment, Record
 from mcp_devops.model.target import Workload
 from mcp_devops.toolkit.clock import Clock
 
-
-class ApprovalStatus(StrEnum):
-    """Where an approval stands. Only `approved` and unexpired is a yes."""
-
-    PENDING = "pending"
-    APPROVED = "approved"
-    DENIED = "denied"
-    DISMISSED = "dismissed"
-    """The dialog was closed without an answer: a no, but not one that forbids asking again."""
-    EXPIRED = "expired"
-    USED = "used"
-
-
-class Approval(Record):
-    """One question to a person, and what became of it."""
-
-    id: str
-    """apr-<10 hex>."""
-    digest: str
-    """Digest of the plan that it covers; nothing else."""
-    plan: ActionPlan
-    """The plan."""
-    requested_by: str
-    """Who wants it."""
-    requested_at: Moment
-    """When it was stored."""
-    expires_at: Moment
-    """From then on it is a no."""
-    status: ApprovalStatus
-    """Where it stands."""
-    answered_by: str | None = None
-    """Who answered."""
-    answered_at: Moment | None = None
-    """When."""
-    channel: str | None = None
-    """elicitation, terminal or policy."""
-    note: str | None = None
-    """What the person added."""
-
-
-def _from_row(row: Any) -> Approval:
-    fields = {k: row[k] for k in row.keys() if k in Approval.model_fields}  # noqa: SIM118 - a row iterates values
-    return Approval.model_validate(fields | {"plan": ActionPlan.model_validate_json(row["plan"])})
+__all__ = ["Approval", "ApprovalDesk", "ApprovalStatus", "Terms", "denied"]
 
 
 class ApprovalDesk:
@@ -71,15 +43,22 @@ class ApprovalDesk:
         self._journal = journal
         self._clock = clock
         self._ttl = timedelta(seconds=ttl_s)
+        self.terms_of: Callable[[ActionPlan], Terms] = lambda _: Terms()
+        """On which terms a plan is asked about; whoever knows a response policy sets it."""
 
     async def request(self, plan: ActionPlan, requested_by: str) -> Approval:
         """Store a question, or find the one that already waits, or its yes, for this very plan.
+
+        A question that waits already is narrowed to this desk's terms, never widened; a yes that
+        was not given on these terms is none.
 
         Raises:
             ApprovalDenied: A person said no to this plan within the last approval period; asking
                 again at once would wear people down.
         """
         now = self._clock.now()
+        terms = self.terms_of(plan)
+        wait = min(self._ttl, timedelta(seconds=terms.wait_s or self._ttl.total_seconds()))
 
         def store(connection: Connection) -> Approval:
             self._expire(connection, now)
@@ -90,8 +69,10 @@ class ApprovalDesk:
                 (plan.digest,),
             ).fetchone()
             if row is not None:
-                known = _from_row(row)
-                if known.status in (ApprovalStatus.PENDING, ApprovalStatus.APPROVED):
+                known = from_row(row)
+                if known.status is ApprovalStatus.PENDING:
+                    return self._narrowed(connection, known, terms.approvers, now + wait)
+                if known.status is ApprovalStatus.APPROVED and meets(known, terms):
                     return known
                 if known.status is ApprovalStatus.DENIED and known.expires_at > now:
                     raise denied(known)
@@ -101,16 +82,18 @@ class ApprovalDesk:
                 plan=plan,
                 requested_by=requested_by,
                 requested_at=now,
-                expires_at=now + self._ttl,
+                expires_at=now + wait,
                 status=ApprovalStatus.PENDING,
+                approvers=terms.approvers,
             )
             connection.execute(
                 "INSERT INTO approvals (id, digest, plan, summary, requested_by, requested_at,"
-                " expires_at, status, incident_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " expires_at, status, incident_id, approvers)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     approval.id, approval.digest, plan.model_dump_json(), plan.summary,
                     requested_by, now.isoformat(), approval.expires_at.isoformat(),
-                    approval.status.value, plan.incident_id,
+                    approval.status.value, plan.incident_id, listed(terms.approvers),
                 ),
             )  # fmt: skip
             self._journal.append_in(
@@ -124,6 +107,7 @@ class ApprovalDesk:
                     "plan": plan.model_dump(mode="json", exclude_defaults=True),
                     "plan_digest": plan.digest,
                     "expires_at": approval.expires_at.isoformat(),
+                    **({"approvers": list(terms.approvers)} if terms.approvers else {}),
                 },
             )
             return approval
@@ -131,17 +115,36 @@ class ApprovalDesk:
         return await self._database.run(store)
 
     async def answer(
-        self, approval_id: str, status: ApprovalStatus, *, who: str, channel: str, note: str = ""
+        self,
+        approval_id: str,
+        status: ApprovalStatus,
+        *,
+        who: str,
+        channel: str,
+        note: str = "",
+        vouched: Collection[str] | None = None,
     ) -> Approval:
         """Record a person's answer; the first one counts.
+
+        Args:
+            approval_id: The question.
+            status: The answer.
+            who: Who answers, for the record.
+            channel: Through what; `policy` is no person, and no list holds for it.
+            note: What the person added.
+            vouched: Names of the person that the channel vouches for, looked up in the list of
+                approvers; None: `who` is one.
 
         Raises:
             NotFound: There is no such approval.
             PreconditionFailed: It was answered before, or its time is over.
+            PermissionDenied: The person is not on the approval's list. It is journaled, and the
+                approval still waits.
         """
         now = self._clock.now()
+        names = {who} if vouched is None else set(vouched)
 
-        def store(connection: Connection) -> Approval:
+        def store(connection: Connection) -> tuple[Approval, bool]:
             self._expire(connection, now)
             approval = self._one(connection, approval_id)
             if approval.status is not ApprovalStatus.PENDING:
@@ -151,15 +154,21 @@ class ApprovalDesk:
                     fix="Let the agent ask again if the change is still wanted.",
                     status=approval.status.value,
                 )
+            if channel != POLICY and approval.approvers and not names & set(approval.approvers):
+                self._record_refused(connection, approval, status, who, channel)
+                return approval, False
             connection.execute(
                 "UPDATE approvals SET status = ?, answered_by = ?, answered_at = ?, channel = ?,"
                 " note = ? WHERE id = ?",
                 (status.value, who, now.isoformat(), channel, note or None, approval_id),
             )
             self._record(connection, approval, status, who, channel, note)
-            return self._one(connection, approval_id)
+            return self._one(connection, approval_id), True
 
-        return await self._database.run(store)
+        answered, counts = await self._database.run(store)
+        if not counts:
+            raise not_an_approver(answered, who)
+        return answered
 
     def use_in(self, connection: Connection, approval_id: str, digest: str) -> Approval:
         """Spend a yes inside the transaction that starts the action.
@@ -203,7 +212,7 @@ class ApprovalDesk:
             rows = connection.execute(
                 "SELECT * FROM approvals WHERE status = 'pending' ORDER BY requested_at"
             ).fetchall()
-            return [_from_row(row) for row in rows]
+            return [from_row(row) for row in rows]
 
         return await self._database.run(look)
 
@@ -214,18 +223,70 @@ class ApprovalDesk:
                 f"There is no approval {approval_id!r}.",
                 fix="`mcp-devops approvals` lists those that wait.",
             )
-        return _from_row(row)
+        return from_row(row)
 
     def _expire(self, connection: Connection, now: datetime) -> None:
         rows = connection.execute(
             "SELECT * FROM approvals WHERE status IN ('pending', 'approved') AND expires_at <= ?",
             (now.isoformat(),),
         ).fetchall()
-        for approval in map(_from_row, rows):
+        for approval in map(from_row, rows):
             connection.execute(
                 "UPDATE approvals SET status = 'expired' WHERE id = ?", (approval.id,)
             )
             self._record(connection, approval, ApprovalStatus.EXPIRED, "nobody", "clock", "")
+
+    def _narrowed(
+        self, connection: Connection, known: Approval, approvers: tuple[str, ...], end: datetime
+    ) -> Approval:
+        """A waiting question on stricter terms: fewer people, or less time."""
+        both = tuple(a for a in known.approvers if not approvers or a in approvers)
+        # Where nobody is on both lists the present one holds: an empty one would let everybody in.
+        who = both or approvers
+        end = min(known.expires_at, end)
+        if (who, end) == (known.approvers, known.expires_at):
+            return known
+        connection.execute(
+            "UPDATE approvals SET approvers = ?, expires_at = ? WHERE id = ?",
+            (listed(who), end.isoformat(), known.id),
+        )
+        self._journal.append_in(
+            connection,
+            EntryKind.NOTE,
+            actor="approvals",
+            subject=known.plan.tool,
+            incident_id=known.plan.incident_id,
+            body={
+                "what": "a waiting approval was narrowed",
+                "approval_id": known.id,
+                "approvers": list(who),
+                "expires_at": end.isoformat(),
+            },
+        )
+        return known.model_copy(update={"approvers": who, "expires_at": end})
+
+    def _record_refused(
+        self,
+        connection: Connection,
+        approval: Approval,
+        status: ApprovalStatus,
+        who: str,
+        channel: str,
+    ) -> None:
+        self._journal.append_in(
+            connection,
+            EntryKind.NOTE,
+            actor=who,
+            subject=approval.plan.tool,
+            incident_id=approval.plan.incident_id,
+            body={
+                "what": "an answer was refused: not on the list of approvers",
+                "approval_id": approval.id,
+                "plan_digest": approval.digest,
+                "status": status.value,
+                "channel": channel,
+            },
+        )
 
     def _record(
         self,
@@ -250,16 +311,3 @@ class ApprovalDesk:
                 "note": note,
             },
         )
-
-
-def denied(approval: Approval) -> ApprovalDenied:
-    """The error for an approval that is not a yes."""
-    who = approval.answered_by or "nobody"
-    said = f": {approval.note}" if approval.note else ""
-    return ApprovalDenied(
-        f"Approval {approval.id} is {approval.status.value} (by {who}{said}); nothing was changed.",
-        fix=f"Do not ask again for this plan before {approval.expires_at:%H:%M:%S} UTC; talk to"
-        " the person, or gather evidence that changes the plan.",
-        approval_id=approval.id,
-        status=approval.status.value,
-    )

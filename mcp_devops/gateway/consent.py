@@ -38,7 +38,9 @@ class Consent:
         """Find or get an approved, unspent approval of this very plan.
 
         Raises:
-            ApprovalRequired: Nobody can be asked through this client; says what to run.
+            ApprovalRequired: Nobody can be asked through this client, or its user is not on the
+                list of approvers; says what to run, and who may.
+            PermissionDenied: Whoever answered is not on the list.
             ApprovalDenied: Someone said no, or closed the dialog.
             ApprovalExpired: Nobody answered in time.
             AnswerLater: The client brings the answer with its next call.
@@ -56,6 +58,9 @@ class Consent:
                 f"namespace {plan.target.namespace} is in automatic_namespaces",
             )
         if ask is None or "elicitation" not in self.settings.approval_channels:
+            raise self._required(approval)
+        if approval.approvers and not _vouched(caller) & set(approval.approvers):
+            # A dialog whose answer will not count is none; those on the list can still answer.
             raise self._required(approval)
         await progress(0, 3, f"waiting for approval {approval.id}")
         return await self._dialog(approval, plan, caller, ask)
@@ -107,6 +112,7 @@ class Consent:
                 who=caller.identity,
                 channel="elicitation",
                 note=answer.note,
+                vouched=_vouched(caller),
             )
         except PreconditionFailed:
             # Somebody answered elsewhere while the dialog was open: the first answer counts.
@@ -148,8 +154,11 @@ class Consent:
 
     def _required(self, approval: Approval) -> ApprovalRequired:
         if "terminal" in self.settings.approval_channels:
+            who = "A person"
+            if approval.approvers:
+                who = f"One of {', '.join(approval.approvers[:5])}"
             fix = (
-                f"A person runs `{self._command(approval)}` (or `deny`) in a terminal before"
+                f"{who} runs `{self._command(approval)}` (or `deny`) in a terminal before"
                 f" {approval.expires_at:%H:%M:%S} UTC; then repeat this call unchanged."
             )
         else:
@@ -164,6 +173,11 @@ class Consent:
             summary=approval.plan.summary,
             warnings=list(approval.plan.warnings),
         )
+
+
+def _vouched(caller: Caller) -> set[str]:
+    """Names of a caller that its transport vouches for."""
+    return {caller.identity} if caller.proven else set()
 
 
 def question_text(plan: ActionPlan, approval: Approval) -> str:
@@ -184,6 +198,8 @@ def question_text(plan: ActionPlan, approval: Approval) -> str:
     if len(plan.differences) > 8:
         lines.append(f"... and {len(plan.differences) - 8} more differences")
     lines += [f"Note: {_plain(w)}" for w in plan.warnings]
+    if approval.approvers:
+        lines.append(_plain(f"Who may answer: {', '.join(approval.approvers[:20])}"))
     lines.append(
         f"Approval {approval.id}, plan {approval.digest[:12]}, until"
         f" {approval.expires_at:%H:%M:%S} UTC. No answer is a no."

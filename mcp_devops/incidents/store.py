@@ -136,39 +136,74 @@ class IncidentStore:
             who: Who moved it.
             body: Facts for the journal entry.
         """
-        now = self._clock.now()
+        entry = TimelineEntry(at=self._clock.now(), what=what, who=who)
+
+        def write(connection: Connection) -> Stored:
+            # Others may have written notes since this form was read.
+            noted = dict.fromkeys((*stored.incident.timeline, *_timeline(connection, stored)))
+            timeline = (*sorted(noted, key=lambda e: e.at), entry)
+            return self._write(connection, stored, timeline, EntryKind.INCIDENT_CHANGED, body)
+
+        return await self._database.run(write)
+
+    async def note(self, incident_id: str, what: str, who: str, **body: Any) -> Stored | None:
+        """Add a line to an incident's timeline and nothing else, whatever else moves meanwhile.
+
+        Args:
+            incident_id: The incident.
+            what: The timeline's line.
+            who: Who did it.
+            body: Facts for the journal entry.
+
+        Returns:
+            Its newest form; None: there is no such incident.
+        """
+        entry = TimelineEntry(at=self._clock.now(), what=what, who=who)
+
+        def write(connection: Connection) -> Stored | None:
+            row = connection.execute(
+                "SELECT body FROM incidents WHERE id = ?", (incident_id,)
+            ).fetchone()
+            if row is None:
+                return None
+            stored = Stored.model_validate(json.loads(row["body"]))
+            timeline = (*stored.incident.timeline, entry)
+            return self._write(connection, stored, timeline, EntryKind.NOTE, body)
+
+        return await self._database.run(write)
+
+    def _write(
+        self,
+        connection: Connection,
+        stored: Stored,
+        timeline: tuple[TimelineEntry, ...],
+        kind: EntryKind,
+        body: dict[str, Any],
+    ) -> Stored:
+        """Write a form of an incident whose newest line is the last of the timeline."""
+        newest = timeline[-1]
         incident = stored.incident.model_copy(
-            update={
-                "updated_at": now,
-                "timeline": (
-                    *stored.incident.timeline,
-                    TimelineEntry(at=now, what=what, who=who),
-                ),
-            }
+            update={"updated_at": newest.at, "timeline": timeline}
         )
         stored = stored.model_copy(update={"incident": incident})
-
-        def write(connection: Connection) -> None:
-            connection.execute(
-                "INSERT INTO incidents (id, namespace, name, status, opened_at, updated_at, body)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                " status = excluded.status, updated_at = excluded.updated_at, body = excluded.body",
-                (
-                    incident.id, incident.target.namespace, incident.target.name,
-                    incident.status.value, incident.opened_at.isoformat(), now.isoformat(),
-                    stored.model_dump_json(),
-                ),
-            )  # fmt: skip
-            self._journal.append_in(
-                connection,
-                EntryKind.INCIDENT_CHANGED,
-                actor=who,
-                subject=str(incident.target),
-                incident_id=incident.id,
-                body={"status": incident.status.value, "what": what, **body},
-            )
-
-        await self._database.run(write)
+        connection.execute(
+            "INSERT INTO incidents (id, namespace, name, status, opened_at, updated_at, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " status = excluded.status, updated_at = excluded.updated_at, body = excluded.body",
+            (
+                incident.id, incident.target.namespace, incident.target.name,
+                incident.status.value, incident.opened_at.isoformat(), newest.at.isoformat(),
+                stored.model_dump_json(),
+            ),
+        )  # fmt: skip
+        self._journal.append_in(
+            connection,
+            kind,
+            actor=newest.who,
+            subject=str(incident.target),
+            incident_id=incident.id,
+            body={"status": incident.status.value, "what": newest.what, **body},
+        )
         return stored
 
     async def changes(self, incident_id: str) -> AsyncGenerator[IncidentStatus, None]:
@@ -189,3 +224,12 @@ class IncidentStore:
             return [Stored.model_validate(json.loads(row["body"])) for row in rows]
 
         return await self._database.read(look)
+
+
+def _timeline(connection: Connection, stored: Stored) -> list[TimelineEntry]:
+    """The timeline of an incident as it is kept now."""
+    row = connection.execute(
+        "SELECT body FROM incidents WHERE id = ?", (stored.incident.id,)
+    ).fetchone()
+    kept = json.loads(row["body"])["incident"]["timeline"] if row is not None else []
+    return [TimelineEntry.model_validate(entry) for entry in kept]

@@ -236,6 +236,28 @@ MIGRATIONS: tuple[Migration, ...] = (
             ),
         ),
     ),
+    Migration(
+        "m005_people",
+        (
+            # A JSON list; null: whoever can reach a channel may answer.
+            "ALTER TABLE approvals ADD COLUMN approvers TEXT",
+            """
+            CREATE TABLE outbox (
+                key TEXT PRIMARY KEY,
+                incident_id TEXT NOT NULL,
+                channel TEXT NOT NULL,
+                body TEXT NOT NULL,
+                status TEXT NOT NULL CHECK (status IN ('owed', 'told', 'dropped', 'failed')),
+                attempts INTEGER NOT NULL,
+                made_at TEXT NOT NULL,
+                next_at TEXT NOT NULL,
+                problem TEXT
+            )
+            """,
+            "CREATE INDEX outbox_by_time ON outbox (status, next_at)",
+            "CREATE INDEX outbox_by_incident ON outbox (incident_id, channel)",
+        ),
+    ),
 )
 """All steps, in order. Times in these tables are RFC 3339 text in UTC; JSON is text."""
 

@@ -13,17 +13,16 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from mcp_devops import __version__
-from mcp_devops.errors import NotConfigured, PreconditionFailed
-from mcp_devops.journal.connection import Connection
+from mcp_devops.errors import DevOpsError, NotConfigured, UpstreamUnavailable
 from mcp_devops.journal.database import Database
 from mcp_devops.model.record import Record
+from mcp_devops.responder.heartbeat import PACE, Heartbeat, Pace, end_soon, taken
 from mcp_devops.responder.rollouts import Rollout
 from mcp_devops.responder.run import Steps
 from mcp_devops.responder.workflow import Course, Observing
@@ -34,13 +33,9 @@ T = TypeVar("T", bound=Record)
 
 WORKFLOWS_VERSION = "1"
 """Raised when a run begun by an older program could not go on in this one."""
-HEARTBEAT_S = 5.0
-DEAD_AFTER_S = 30.0
-"""Seconds without a heartbeat after which a replica's runs are taken over: six beats."""
-CLAIMS = 3
-"""Times a name is asked for, a heartbeat apart."""
-ATTEMPTS = 5
-"""Times a step is tried: what it meets is mostly told as a result, so this is for our own store."""
+ATTEMPTS = 8
+"""Times a step is tried, over two minutes: what it meets is mostly told as a result, so this is for
+our own store, which may be started anew meanwhile."""
 
 
 class Runs:
@@ -54,6 +49,11 @@ class Runs:
         url: str,
         replica: str,
         lock: Path | None = None,
+        *,
+        pace: Pace = PACE,
+        attempts: int = ATTEMPTS,
+        on_fenced: Callable[[], None] = end_soon,
+        attending: Callable[[Rollout], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         """Remember what the runs work with.
 
@@ -64,10 +64,18 @@ class Runs:
             url: Where DBOS keeps its tables: sqlite:///PATH or postgresql://.
             replica: Name of this process; the same after a restart only where no two can run.
             lock: File that a process of this name holds; None: the heartbeat tells who lives.
+            attempts: How often a step is tried.
+            pace: How often we beat, and when who is dead.
+            on_fenced: Called when others count us as dead; sees to it that the process ends.
+            attending: Entered for as long as a run goes on here.
         """
-        self._steps = steps
-        self._database = database
-        self._clock = clock
+        self.steps = steps
+        self._heartbeat = Heartbeat(database, clock, replica, alone=lock is not None, pace=pace)
+        self._attempts = attempts
+        self._on_fenced = on_fenced
+        self._attending = attending
+        self._fenced: BaseException | None = None
+        self.is_stopped = False
         self._url = url
         self.replica = replica
         self._respond: Any = None
@@ -84,7 +92,10 @@ class Runs:
 
         Raises:
             NotConfigured: DBOS is not installed.
-            PreconditionFailed: Another process of this name is alive.
+            PreconditionFailed: Another process of this name is alive; or, out of the block, which
+                is cancelled: others took us for dead.
+            UpstreamUnavailable: Out of the block, likewise: others soon will, for the state cannot
+                be written.
         """
         try:
             from dbos import DBOS
@@ -93,7 +104,9 @@ class Runs:
                 "Watching needs the extra `response` (DBOS), which is not installed.",
                 fix="pip install 'mcp-devops[response]'",
             ) from missing
-        await self._claim_name()
+        if self._lock is not None and not await asyncio.to_thread(self._locked, self._lock):
+            raise taken(self.replica)
+        await self._heartbeat.claim()
         DBOS(
             config={
                 "name": "mcp-devops",
@@ -105,29 +118,44 @@ class Runs:
         )
         self._respond = self._workflow(DBOS, observing)
         DBOS.launch()
-        beating = asyncio.create_task(self._beat(DBOS))
+        body = asyncio.current_task()
+        assert body is not None  # noqa: S101 - a coroutine that runs has one
+        beating = asyncio.create_task(self._heartbeat.keep(partial(self._recover, DBOS)))
+        beating.add_done_callback(partial(self._fence, DBOS, body))
         try:
             yield
+        except asyncio.CancelledError:
+            if self._fenced is None:
+                raise
         finally:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
-            # First destroyed, then cancelled: what DBOS sees cancelled it would take for ended.
-            DBOS.destroy(destroy_registry=True)
-            for task in self._under_way:
-                task.cancel()
+            self._stop(DBOS)
             await asyncio.gather(*self._under_way, return_exceptions=True)
             # DBOS had put its own thread pool under the loop, and has shut it down.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-            await self._database.run(lambda c: _forget(c, self.replica))
+            if self._fenced is None:
+                await self._heartbeat.leave()
             if self._held is not None:
                 self._held.close()
+        if self._fenced is not None:
+            body.uncancel()
+            raise self._fenced
 
     async def start(self, rollout: Rollout) -> None:
-        """Start the run of a rollout, unless it was started before, here or elsewhere."""
-        from dbos import DBOS, SetWorkflowID
+        """Start the run of a rollout, unless it was started before, here or elsewhere.
 
-        with SetWorkflowID(rollout.run_id):
-            await DBOS.start_workflow_async(self._respond, rollout.model_dump(mode="json"))
+        Raises:
+            UpstreamUnavailable: It could not be written down.
+        """
+        from dbos import DBOS, SetWorkflowID, error
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with SetWorkflowID(rollout.run_id):
+                await DBOS.start_workflow_async(self._respond, rollout.model_dump(mode="json"))
+        except (error.DBOSException, SQLAlchemyError) as problem:
+            raise _unavailable("started", problem) from problem
 
     def _workflow(self, dbos: Any, observing: Observing) -> Any:
         """The workflow as DBOS knows it; its steps are kept by their order."""
@@ -136,36 +164,22 @@ class Runs:
             async def done() -> dict[str, Any]:
                 return (await work()).model_dump(mode="json")
 
-            options = {"name": name, "retries_allowed": True, "max_attempts": ATTEMPTS}
+            options = {"name": name, "retries_allowed": True, "max_attempts": self._attempts}
             return kind.model_validate(await dbos.run_step_async(options, done))
 
-        course = Course(self._steps, step, observing, self.replica)
+        course = Course(self.steps, step, observing, self.replica)
 
         async def respond(rollout: dict[str, Any]) -> str:
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 - a coroutine that runs has one
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
-            return await course.respond(Rollout.model_validate(rollout))
+            told = Rollout.model_validate(rollout)
+            async with _Broken(self, told):
+                with self._attending(told):
+                    return await course.respond(told)
 
         return dbos.workflow(name="respond")(respond)
-
-    async def _claim_name(self) -> None:
-        """Refuse to run beside a living process of the same name: both would do its runs.
-
-        On one machine a lock tells, which a killed process gives up at once; else the heartbeat.
-        """
-        if self._lock is not None:
-            if not await asyncio.to_thread(self._locked, self._lock):
-                raise _taken(self.replica)
-            return
-        for _ in range(CLAIMS):
-            now = self._clock.now()
-            if await self._database.run(partial(_claim, replica=self.replica, now=now)):
-                return
-            # A process that was killed a moment ago left a fresh heartbeat.
-            await asyncio.sleep(HEARTBEAT_S)
-        raise _taken(self.replica)
 
     def _locked(self, path: Path) -> bool:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -178,67 +192,73 @@ class Runs:
             return False
         return True
 
-    async def _beat(self, dbos: Any) -> None:
-        while True:
-            dead = await self._database.run(lambda c: _beat(c, self.replica, self._clock.now()))
-            for name in dead:
-                log.warning("replica %s is dead, its runs are taken over", name)
-                await asyncio.to_thread(dbos._recover_pending_workflows, [name])
-            await asyncio.sleep(HEARTBEAT_S)
+    def _fence(self, dbos: Any, body: asyncio.Task[Any], beating: asyncio.Task[None]) -> None:
+        """We count as dead: stop the runs first, and then whoever waits in the block."""
+        if beating.cancelled():
+            return
+        self._fenced = beating.exception()
+        log.error("the runs are stopped: %s", self._fenced)
+        self._on_fenced()
+        self._stop(dbos)
+        body.cancel()
+
+    async def _recover(self, dbos: Any, name: str) -> None:
+        """Put a dead process's runs back in the queue, from which one living process takes each.
+
+        Raises:
+            UpstreamUnavailable: Not all of them are there.
+        """
+        from dbos import error
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            await asyncio.to_thread(dbos._recover_pending_workflows, [name])
+            # What fails with one run is only logged there.
+            left = await dbos.list_workflows_async(status="PENDING", executor_id=name, limit=1)
+        except (error.DBOSException, SQLAlchemyError) as problem:
+            raise _unavailable("recovered", problem) from problem
+        if left:
+            raise _unavailable("recovered")
+
+    def _stop(self, dbos: Any) -> None:
+        """Stop all runs where they are."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            # First destroyed, then cancelled: what DBOS sees cancelled it would take for ended.
+            dbos.destroy(destroy_registry=True)
+            for task in self._under_way:
+                task.cancel()
 
 
-def _claim(connection: Connection, replica: str, now: datetime) -> bool:
-    """Take a name that no living process beats for."""
-    row = connection.execute("SELECT seen_at FROM replicas WHERE id = ?", (replica,)).fetchone()
-    alive = timedelta(seconds=2 * HEARTBEAT_S)
-    if row is not None and now - datetime.fromisoformat(row["seen_at"]) < alive:
-        return False
-    connection.execute(
-        "INSERT INTO replicas (id, version, started_at, seen_at) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET version = excluded.version,"
-        " started_at = excluded.started_at, seen_at = excluded.seen_at",
-        (replica, __version__, now.isoformat(), now.isoformat()),
+@dataclass(frozen=True)
+class _Broken:
+    """Tells people of a run that its own failure ends: nobody watches that rollout any more."""
+
+    runs: Runs
+    rollout: Rollout
+
+    async def __aenter__(self) -> None:
+        """Nothing has failed yet."""
+
+    async def __aexit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        # What is stopped goes on elsewhere; whatever DBOS says of it then is no failure.
+        if isinstance(failure, Exception) and not self.runs.is_stopped:
+            # DBOS keeps what a step met at each attempt.
+            met = [*getattr(failure, "errors", ()), failure][0]
+            log.error("%s: its run broke", self.rollout.target, exc_info=met)
+            try:
+                await self.runs.steps.broken(self.rollout, type(met).__name__)
+            except DevOpsError as problem:
+                log.exception("%s: nobody could be told: %s", self.rollout.target, problem)
+
+
+def _unavailable(done: str, problem: Exception | None = None) -> UpstreamUnavailable:
+    return UpstreamUnavailable(
+        f"Not every run could be {done}; those that were not wait in the state.",
+        fix="Check the database.",
+        source="journal",
+        upstream=type(problem).__name__ if problem is not None else "",
     )
-    return True
-
-
-def _taken(replica: str) -> PreconditionFailed:
-    return PreconditionFailed(
-        f"Another `watch` named {replica!r} is running on this state.",
-        fix="Stop it, or give this one a name of its own: MCP_DEVOPS_RESPONSE__REPLICA.",
-    )
-
-
-def _beat(connection: Connection, replica: str, now: datetime) -> list[str]:
-    """Write our heartbeat; take the names of the dead, each once over all replicas."""
-    stamp = now.isoformat()
-    connection.execute(
-        "INSERT INTO replicas (id, version, started_at, seen_at) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
-        (replica, __version__, stamp, stamp),
-    )
-    limit = (now - timedelta(seconds=DEAD_AFTER_S)).isoformat()
-    dead = [
-        str(row["id"])
-        for row in connection.execute(
-            "SELECT id FROM replicas WHERE seen_at < ? AND id <> ?", (limit, replica)
-        ).fetchall()
-    ]
-    # Whoever deletes the row takes the runs over; nobody else finds it again.
-    return [
-        name
-        for name in dead
-        if connection.execute(
-            "DELETE FROM replicas WHERE id = ? AND seen_at < ?", (name, limit)
-        ).rowcount
-    ]
-
-
-def _forget(connection: Connection, replica: str) -> int:
-    """Leave in order: what we left pending is taken over at once, not after the silence."""
-    return connection.execute(
-        "UPDATE replicas SET seen_at = '1970-01-01T00:00:00+00:00' WHERE id = ?", (replica,)
-    ).rowcount
 
 
 def replica_name(given: str | None, shared: bool) -> str:

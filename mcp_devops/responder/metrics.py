@@ -16,7 +16,7 @@ from mcp_devops import __version__
 from mcp_devops.errors import DevOpsError, InvalidArguments, PreconditionFailed
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
-from mcp_devops.responder.durable import DEAD_AFTER_S
+from mcp_devops.responder.heartbeat import PACE
 from mcp_devops.toolkit.clock import Clock
 
 Render = Callable[[], Awaitable[bytes]]
@@ -44,8 +44,8 @@ class Readiness:
             seen = await self._database.read(lambda c: _seen_at(c, replica))
         except DevOpsError as problem:
             return f"the state cannot be read ({problem.code})"
-        if seen is None or (self._clock.now() - seen).total_seconds() > DEAD_AFTER_S:
-            return f"no heartbeat for {DEAD_AFTER_S:g} s"
+        if seen is None or (self._clock.now() - seen).total_seconds() > PACE.dead_s:
+            return f"no heartbeat for {PACE.dead_s:g} s"
         return None
 
 

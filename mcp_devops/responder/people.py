@@ -1,43 +1,57 @@
-"""Tells people through every channel that is configured, and takes their answers from Slack.
+"""Tells people through every channel that is configured, and takes their answers.
 
-A channel that fails never stops a run: what could not be told is a line of the incident's timeline,
-and the other channels still speak.
+A channel that fails never stops a run: what it did not take is kept and sent again, the incident's
+timeline says so, and the other channels still speak.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
+import hashlib
 import logging
-from collections.abc import Awaitable
-from datetime import datetime
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
-from mcp_devops.errors import DevOpsError, NotFound, PreconditionFailed
+from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.integrations.email.client import EmailClient
-from mcp_devops.integrations.email.messages import approval_mail, incident_mail
 from mcp_devops.integrations.email.records import MailSeverity
 from mcp_devops.integrations.pagerduty.client import PagerDutyClient
-from mcp_devops.integrations.pagerduty.events import dedup_key
-from mcp_devops.integrations.pagerduty.records import PageSeverity
-from mcp_devops.integrations.pagerduty.reports import change_of, page_of
-from mcp_devops.integrations.slack.approvals import approval_message, decided_message
+from mcp_devops.integrations.pagerduty.reports import change_of
+from mcp_devops.integrations.pagerduty.webhook import WebhookEvent
 from mcp_devops.integrations.slack.client import SlackClient
 from mcp_devops.integrations.slack.interactions import Interaction
-from mcp_devops.integrations.slack.messages import incident_message, timeline_message
-from mcp_devops.integrations.slack.records import Click, Decision, Message, MessageRef, Verb
+from mcp_devops.integrations.slack.records import MessageRef, Spoken
 from mcp_devops.journal.database import Database
 from mcp_devops.model.incident import Incident
 from mcp_devops.model.target import Workload
+from mcp_devops.responder.answering import Answers
+from mcp_devops.responder.hearing import heard_from_pagerduty
+from mcp_devops.responder.outbox import Outbox, Owed
 from mcp_devops.responder.policy_file import PolicyFile
 from mcp_devops.responder.response import Response
-from mcp_devops.responder.rollouts import bookmark_in, set_bookmark_in
+from mcp_devops.responder.telling import Front, Teller, body
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Services
 
 log = logging.getLogger(__name__)
 WHO = "responder"
+PAGERDUTY, MAIL, SLACK = "PagerDuty", "e-mail", "Slack"
+FIRST_TRY_S = 20.0
+"""Seconds a run waits for the channels; then it goes on, and they are tried beside it."""
+NAMES = {
+    "page": "the page",
+    "acknowledge": "the acknowledgement",
+    "resolve": "the end of the alert",
+    "mail": "the mail",
+    "question mail": "the mail with the question",
+    "incident": "the incident's message",
+    "question": "the question",
+    "timeline": "the timeline",
+}
+"""What is said, as the timeline calls it."""
+NOBODY = ("policy", "clock")
+"""Channels of answers that no person gave."""
 
 
 class People:
@@ -51,6 +65,8 @@ class People:
         desk: ApprovalDesk,
         policy: PolicyFile,
         clock: Clock,
+        front: Front | None = None,
+        public_url: str | None = None,
     ) -> None:
         self._services = services
         self._database = database
@@ -58,74 +74,57 @@ class People:
         self._desk = desk
         self._policy = policy
         self._clock = clock
+        self.teller = Teller(services, database, store, desk, clock, front or Front(), public_url)
+        self._outbox = Outbox(database, clock, self.teller.deliver, self._report)
+        self.teller.before = self._outbox
+        self._answers = Answers(services, store, desk)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Send what is owed, for as long as the block runs."""
+        async with self._answers.running(), self._outbox.running():
+            yield
 
     async def change(self, target: Workload, summary: str) -> None:
         """Show a deployment on PagerDuty's timeline; it wakes nobody."""
         pagerduty = await self._services.find(PagerDutyClient)
-        if pagerduty is not None:
-            event = change_of(target, summary, self._clock.now(), details={})
-            await self._tried("PagerDuty", pagerduty.record_change(event))
+        if pagerduty is None:
+            return
+        event = change_of(target, summary, self._clock.now(), details={})
+        try:
+            await pagerduty.record_change(event)
+        except DevOpsError as problem:
+            log.warning("PagerDuty: %s", problem)
 
     async def page(self, incident_id: str, response: Response, why: str, do_next: str) -> None:
         """Wake a person, and write to the channel and by mail."""
-        incident = (await self._store.get(incident_id)).incident
-        severity = response.page.severity.value
-        told: list[Awaitable[str | None]] = []
-        pagerduty = await self._services.find(PagerDutyClient)
-        if pagerduty is not None and response.wakes:
-            page = page_of(incident, why=why, do_next=do_next, severity=PageSeverity(severity))
-            told.append(self._tried("PagerDuty", pagerduty.trigger(page)))
-        mail = await self._services.find(EmailClient)
-        if mail is not None:
-            letter = incident_mail(
-                incident, why=why, severity=MailSeverity(severity), do_next=do_next
-            )
-            told.append(self._tried("e-mail", mail.send(letter)))
-        told.append(self.show(incident))
-        lost = [problem for problem in await asyncio.gather(*told) if problem]
-        slack = await self._services.find(SlackClient)
-        if lost or (pagerduty is None and mail is None and slack is None):
-            says = "; ".join(lost) or "no channel to people is configured"
-            log.error("%s: nobody may have been told: %s", incident_id, says)
-            stored = await self._store.get(incident_id)
-            await self._store.save(stored, f"could not tell everybody: {says}", WHO)
+        await self._tell(incident_id, await self._paging(incident_id, response, why, do_next))
 
     async def ask(self, approval: Approval, response: Response, incident_id: str, why: str) -> None:
         """Ask for a decision, everywhere at once; the first answer counts."""
         command = f"mcp-devops approve {approval.id} (or deny)"
-        await self.page(incident_id, response, why, f"Decide: {command}")
-        mail = await self._services.find(EmailClient)
-        if mail is not None:
-            letter = approval_mail(
-                approval.plan,
-                incident_id=incident_id,
-                approval_id=approval.id,
-                expires_at=approval.expires_at,
-            )
-            await self._tried("e-mail", mail.send(letter))
-        question = approval_message(
-            approval.plan,
-            approval_id=approval.id,
-            plan_digest=approval.digest,
-            expires_at=approval.expires_at,
-            now=self._clock.now(),
-        )
-        await self._put(approval.id, question)
+        owed = await self._paging(incident_id, response, why, f"Decide: {command}")
+        facts = {"approval_id": approval.id}
+        if await self._services.find(EmailClient) is not None:
+            letter = body("question mail", **facts, to=list(response.page.email))
+            owed.append(_owed(incident_id, MAIL, f"question:{approval.id}", letter))
+        if await self._services.find(SlackClient) is not None:
+            question = body("question", **facts, channel=response.page.slack_channel)
+            owed.append(_owed(incident_id, SLACK, f"question:{approval.id}", question))
+        await self._tell(incident_id, owed)
 
     async def settled(self, approval: Approval) -> None:
-        """Take the buttons away: who decided, and when."""
-        message = decided_message(
-            approval.plan,
-            approval_id=approval.id,
-            outcome=approval.status.value,
-            who=approval.answered_by or "nobody",
-            at=self._clock.now(),
-        )
-        await self._put(approval.id, message)
-
-    async def show(self, incident: Incident) -> str | None:
-        """Bring the incident's message up to date. Returns what went wrong."""
-        return await self._put(incident.id, incident_message(incident))
+        """Take the buttons away: who decided, and when. Whoever decided handles the alert."""
+        incident_id = approval.plan.incident_id
+        if incident_id is None:
+            return
+        owed = await self._settling(incident_id, approval)
+        answered = approval.status not in (ApprovalStatus.EXPIRED, ApprovalStatus.PENDING)
+        pagerduty = await self._services.find(PagerDutyClient)
+        if pagerduty is not None and answered and approval.channel not in NOBODY:
+            facts = body("acknowledge", who=approval.answered_by or "somebody")
+            owed.append(_owed(incident_id, PAGERDUTY, f"acknowledge:{approval.id}", facts))
+        await self._outbox.put(*owed)
 
     async def close(self, incident_id: str, response: Response, recovered: bool) -> None:
         """Write the timeline under the incident's message; resolve the page if the policy says so.
@@ -133,117 +132,128 @@ class People:
         A page stays open unless the rollback is verified.
         """
         incident = (await self._store.get(incident_id)).incident
-        await self.show(incident)
-        slack = await self._services.find(SlackClient)
-        root = await self._ref(incident.id)
-        if slack is not None and root is not None:
-            timeline = timeline_message(incident)
-            await self._tried("Slack", slack.post(timeline, thread=root))
-        mail = await self._services.find(EmailClient)
-        if mail is not None:
+        judged = incident.verdict.id if incident.verdict is not None else ""
+        which = _short(f"{incident.status.value} {judged}")
+        owed: list[Owed] = []
+        if await self._services.find(SlackClient) is not None:
+            for approval in await self._asked(incident_id):
+                owed += await self._settling(incident_id, approval)
+            shown = body("incident", channel=response.page.slack_channel)
+            owed.append(_owed(incident_id, SLACK, f"closed:{which}", shown))
+            owed.append(_owed(incident_id, SLACK, f"timeline:{which}", body("timeline")))
+        if await self._services.find(EmailClient) is not None:
             outcome = "recovered" if recovered else incident.status.value.replace("_", " ")
-            letter = incident_mail(
-                incident, why=f"It is {outcome}.", key="closed", severity=MailSeverity.INFO
-            )
-            await self._tried("e-mail", mail.send(letter))
-        pagerduty = await self._services.find(PagerDutyClient)
-        if pagerduty is not None and recovered and response.resolve.pagerduty == "resolve":
-            service = f"{incident.target.namespace}/{incident.target.name}"
-            await self._tried(
-                "PagerDuty", pagerduty.resolve(dedup_key(incident.id), service=service)
-            )
+            owed.append(self._letter(incident, response, f"It is {outcome}.", "", "info"))
+        if await self._services.find(PagerDutyClient) is not None and recovered:
+            paged = await self._outbox.drop(incident_id, PAGERDUTY)
+            if paged and response.resolve.pagerduty == "resolve":
+                owed.append(_owed(incident_id, PAGERDUTY, f"resolve:{which}", body("resolve")))
+        await self._say(owed)
 
     async def answered(self, interaction: Interaction) -> None:
-        """Take a click or a command from Slack: the person must be allowed, the plan unchanged."""
-        slack = await self._services.get(SlackClient)
-        if isinstance(interaction, Click):
-            approval_id, decision = interaction.approval_id, interaction.decision
-            digest: str | None = interaction.plan_digest
-        elif interaction.verb in (Verb.APPROVE, Verb.REJECT):
-            approval_id, digest = interaction.subject, None
-            approves = interaction.verb is Verb.APPROVE
-            decision = Decision.APPROVE if approves else Decision.REJECT
-        else:
-            if interaction.response_url is not None:
-                says = await self._status()
-                await self._tried("Slack", slack.answer(interaction.response_url, says))
-            return
-        says = await self.decide(
-            approval_id, decision, interaction.user_id, interaction.user_name, digest
-        )
-        if interaction.response_url is not None:
-            await self._tried("Slack", slack.answer(interaction.response_url, says))
+        """Take a click or a command from Slack: the person must be allowed, the plan unchanged.
 
-    async def decide(
-        self,
-        approval_id: str,
-        decision: Decision,
-        user_id: str,
-        user_name: str,
-        digest: str | None = None,
-    ) -> str:
-        """Record a person's answer, if they may give it. Returns what to tell them."""
-        try:
-            approval = await self._desk.get(approval_id)
-        except NotFound:
-            return f"There is no approval {approval_id}."
-        rules = self._policy.current.explain(approval.plan.target).rules
-        allowed = rules.approval.approvers
-        if allowed and not {user_id, user_name} & set(allowed):
-            log.warning("%s (%s) may not answer %s", user_name, user_id, approval_id)
-            return "You are not on the list of approvers of this service; nothing was recorded."
-        if digest is not None and not approval.digest.startswith(digest):
-            return "This button belongs to another plan; nothing was recorded."
-        approves = decision is Decision.APPROVE
-        status = ApprovalStatus.APPROVED if approves else ApprovalStatus.DENIED
-        try:
-            await self._desk.answer(
-                approval_id, status, who=f"{user_name} ({user_id})", channel="slack"
-            )
-        except PreconditionFailed as late:
-            return f"{late.what} Yours came later and changes nothing."
-        return f"Recorded: {status.value}."
+        The answer is in the state when this returns; the person is told of it a moment later.
 
-    async def _status(self) -> str:
-        waiting = await self._desk.waiting()
-        lines = [f"{a.id}: {a.plan.summary} (until {a.expires_at:%H:%M} UTC)" for a in waiting[:10]]
-        return "\n".join(lines) or "Nothing waits for an answer."
+        Raises:
+            DevOpsError: It could not be looked at; nothing was recorded.
+        """
+        await self._answers.answered(interaction)
 
-    async def _put(self, name: str, message: Message) -> str | None:
-        """Post a message, or bring the one of that name up to date."""
-        slack = await self._services.find(SlackClient)
-        if slack is None:
-            return None
+    async def spoken(self, spoken: Spoken, question: MessageRef) -> None:
+        """Take an answer that was found under a question.
 
-        async def put() -> None:
-            ref = await self._ref(name)
-            if ref is not None:
-                await slack.update(ref, message)
-                return
-            ref = await slack.post(message)
-            kept = json.dumps(ref.model_dump(mode="json"))
-            now = self._clock.now()
-            await self._database.run(lambda c: set_bookmark_in(c, f"slack:{name}", kept, now))
+        Raises:
+            As answered.
+        """
+        await self._answers.spoken(spoken, question)
 
-        return await self._tried("Slack", put())
-
-    async def _ref(self, name: str) -> MessageRef | None:
-        kept = await self._database.read(lambda c: bookmark_in(c, f"slack:{name}"))
-        return None if kept is None else MessageRef.model_validate_json(kept)
+    async def heard(self, event: WebhookEvent) -> str:
+        """Write down what a person did in PagerDuty. Nothing of it is an approval."""
+        return await heard_from_pagerduty(event, self._database, self._store, self._clock.now())
 
     async def question_in_slack(self, approval_id: str) -> MessageRef | None:
         """Where an approval was asked for in Slack."""
-        return await self._ref(approval_id)
+        return await self.teller.ref(approval_id)
 
-    async def _tried(self, channel: str, work: Awaitable[object]) -> str | None:
-        try:
-            await work
-        except DevOpsError as problem:
-            log.warning("%s: %s", channel, problem)
-            return f"{channel}: {problem.code}: {problem.what}"
-        return None
+    async def _paging(
+        self, incident_id: str, response: Response, why: str, do_next: str
+    ) -> list[Owed]:
+        incident = (await self._store.get(incident_id)).incident
+        severity, what = response.page.severity.value, _short(f"{incident.revision} {why}")
+        owed: list[Owed] = []
+        if await self._services.find(PagerDutyClient) is not None and response.wakes:
+            facts = body("page", why=why, do_next=do_next, severity=severity)
+            owed.append(_owed(incident_id, PAGERDUTY, f"page:{what}", facts))
+        if await self._services.find(EmailClient) is not None:
+            owed.append(self._letter(incident, response, why, do_next, severity))
+        if await self._services.find(SlackClient) is not None:
+            shown = body("incident", channel=response.page.slack_channel)
+            owed.append(_owed(incident_id, SLACK, f"incident:{what}", shown))
+        return owed
+
+    def _letter(
+        self, incident: Incident, response: Response, why: str, do_next: str, severity: str
+    ) -> Owed:
+        key = _short(f"{incident.revision} {why}")
+        facts = body(
+            "mail",
+            why=why,
+            key=key,
+            do_next=do_next,
+            severity=MailSeverity(severity).value,
+            to=list(response.page.email),
+        )
+        return _owed(incident.id, MAIL, f"mail:{key}", facts)
+
+    async def _settling(self, incident_id: str, approval: Approval) -> list[Owed]:
+        if await self._services.find(SlackClient) is None:
+            return []
+        facts = body("question", approval_id=approval.id)
+        name = f"settled:{approval.id}"
+        return [_owed(incident_id, SLACK, name, facts)] if _is_over(approval) else []
+
+    async def _asked(self, incident_id: str) -> list[Approval]:
+        """The questions that were asked about an incident."""
+        query = "SELECT id FROM approvals WHERE incident_id = ?"
+        rows = await self._database.read(lambda c: c.execute(query, (incident_id,)).fetchall())
+        return [await self._desk.get(str(row["id"])) for row in rows]
+
+    async def _tell(self, incident_id: str, owed: Sequence[Owed]) -> None:
+        """Say it to everybody, and go on when they have it or will have it later."""
+        if not owed:
+            log.error("%s: no channel to people is configured", incident_id)
+            await self._store.note(
+                incident_id, "could not tell everybody: no channel to people is configured", WHO
+            )
+        await self._say(owed)
+
+    async def _say(self, owed: Sequence[Owed]) -> None:
+        if owed:
+            await self._outbox.put(*owed)
+            await self._outbox.told([one.key for one in owed], FIRST_TRY_S)
+
+    async def _report(self, owed: Owed, problem: str, final: bool) -> None:
+        """Say in the incident's timeline how a message stands."""
+        name = NAMES[owed.body["say"]]
+        if not problem:
+            what = f"{owed.channel} has taken {name} at attempt {owed.attempts}"
+        elif final:
+            what = f"could not tell everybody: {problem} {name.capitalize()} is given up."
+        else:
+            what = f"could not tell everybody: {problem} {name.capitalize()} is tried again."
+        await self._store.note(owed.incident_id, what, WHO)
 
 
-def until(approval: Approval, response: Response) -> datetime:
-    """When no answer becomes a no: the approval's own end, or the policy's, whichever is first."""
-    return min(approval.expires_at, response.deadline or approval.expires_at)
+def _is_over(approval: Approval) -> bool:
+    return approval.status is not ApprovalStatus.PENDING
+
+
+def _owed(incident_id: str, channel: str, name: str, facts: dict[str, object]) -> Owed:
+    key = f"{channel}:{incident_id}:{name}"
+    return Owed(key=key, incident_id=incident_id, channel=channel, body=facts)
+
+
+def _short(why: str) -> str:
+    """The same for the same reason: a step that is repeated after a crash says nothing twice."""
+    return hashlib.sha256(why.encode()).hexdigest()[:16]

@@ -123,8 +123,8 @@ class Approval(Record):
     wait_minutes: float = Field(10, ge=1, le=60)
     """Minutes until no answer is a no, and the page stays open."""
     approvers: tuple[Text, ...] = Field((), max_length=100)
-    """Who may answer: Slack user ids, login names, e-mail addresses. Empty: whoever a channel
-    lets answer."""
+    """Who may answer: Slack user ids, e-mail addresses that Slack has confirmed, logins of the
+    operating system, subjects of tokens. Empty: whoever a channel lets answer."""
 
 
 class Severity(StrEnum):

@@ -22,6 +22,13 @@ from mcp_devops.responder.limits import Breaker, PastAct, Stopped, may_act
 from mcp_devops.responder.policy import Automatic, Explanation, Page, Resolve, ResponsePolicy
 from mcp_devops.text.people import percent
 
+PASSING = frozenset(
+    {
+        *("not_sustained", "recovered", "onset_before_deployment", "onset_late"),
+        *("both_revisions_sick", "dependency_fails", NOT_ENOUGH_DATA),
+    }
+)
+"""Vetoes that say nothing of what is wrong now, once every comparison is back to normal."""
 VERDICT_AGE = timedelta(seconds=600)
 """Age from which a verdict is too old to act on alone (as `incident.evidence_age_s`)."""
 
@@ -104,6 +111,7 @@ def decide_response(
         kind = Kind.PAGE
         reasons.append("Evidence is missing, so it is not taken for an all-clear.")
     ceilings = [
+        *_by_itself(verdict),
         *_by_the_scope(verdict, found),
         *_by_the_hours(policy, now),
         *((Kind.ASK, why) for why in _against_acting(verdict, target, found, now)),
@@ -132,6 +140,17 @@ def decide_response(
 
 
 _Ceiling = tuple[Kind, str]
+
+
+def _by_itself(verdict: Verdict) -> Iterator[_Ceiling]:
+    """What has passed is written down; nobody is woken for it."""
+    if verdict.action is Action.HOLD and has_passed(verdict):
+        yield Kind.RECORD, "It passed by itself: the newest minute is as good as before."
+
+
+def has_passed(verdict: Verdict) -> bool:
+    """Whether nothing but what is over speaks against the deployment."""
+    return verdict.passed and not {v.code for v in verdict.vetoes} - PASSING
 
 
 def _by_the_scope(verdict: Verdict, found: Explanation) -> Iterator[_Ceiling]:

@@ -8,36 +8,38 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.reply import Reply
 from mcp_devops.incidents.outcomes import record_of_all, target_key
 from mcp_devops.incidents.store import IncidentStore
-from mcp_devops.integrations.sentry.client import SentryClient
-from mcp_devops.integrations.sentry.record import Resolution, event_id_of, send_event
+from mcp_devops.integrations.sentry.settings import SentrySettings
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.incident import IncidentStatus
 from mcp_devops.model.record import Moment, Record
 from mcp_devops.model.verdict import Action, Verdict
+from mcp_devops.responder.bookmarks import restoring_in
 from mcp_devops.responder.history import claim_act, past_acts, release_act
 from mcp_devops.responder.limits import Stopped
-from mcp_devops.responder.people import People, until
+from mcp_devops.responder.people import People
 from mcp_devops.responder.policy_file import PolicyFile
-from mcp_devops.responder.response import Kind, Response, decide_response
-from mcp_devops.responder.rollouts import Rollout, RolloutWatch, set_bookmark_in
+from mcp_devops.responder.response import Kind, Response, decide_response, has_passed
+from mcp_devops.responder.rollouts import Rollout, RolloutWatch
+from mcp_devops.responder.sentry_record import record_in_sentry
 from mcp_devops.responder.switches import breaker_of, frozen_by
+from mcp_devops.responder.turns import Turns
 from mcp_devops.toolkit.context import Caller
 
 log = logging.getLogger(__name__)
 
 CALLER = Caller("responder", "watch")
-LOOKS_AT_ONCE = 4
+LOOKS_AT_ONCE = 8
 """Investigations under way at once: more would only make each other late."""
 WAIT_FOR_ANSWER_S = 20.0
 """Seconds one step waits for a person; the next step goes on."""
+JUDGED_ANEW = "judged_anew"
 UNTROUBLED = frozenset({"not_enough_data", "new_vulnerability"})
 """Vetoes that say nothing is known to be wrong."""
 
@@ -55,6 +57,8 @@ class Look(Record):
     """What the verdict says."""
     troubled: bool = False
     """Whether something is wrong, whoever did it."""
+    passed: bool = False
+    """Whether something was wrong and is over by itself."""
     headline: str = ""
     """The verdict in a sentence, or what went wrong."""
     response: Response | None = None
@@ -65,7 +69,8 @@ class Acted(Record):
     """What became of an action."""
 
     status: str
-    """recovered, not_recovered, unknown, refused, or stopped by a limit or a freeze."""
+    """recovered, not_recovered, unknown, refused, stopped by a limit or a freeze, or judged_anew:
+    what was approved is no longer the plan, and a person has to be asked about the new one."""
     says: str
     """One sentence."""
 
@@ -97,7 +102,7 @@ class Steps:
         self._people = people
         self._watch = watch
         self._clock = gateway.clock
-        self._room = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._turns = Turns(LOOKS_AT_ONCE)
 
     def now(self) -> datetime:
         """The moment."""
@@ -130,8 +135,10 @@ class Steps:
 
     async def look(self, rollout: Rollout) -> Look:
         """Collect, judge, and say what the policy makes of it."""
-        async with self._room:
-            return await self._look(rollout)
+        async with self._turns.turn(lambda: self._watch.in_trouble(rollout.target)):
+            seen = await self._look(rollout)
+        self._watch.found(rollout.target, troubled=seen.troubled)
+        return seen
 
     async def _look(self, rollout: Rollout) -> Look:
         target = rollout.target
@@ -164,6 +171,7 @@ class Steps:
             incident_id=incident_id,
             action=verdict.action,
             troubled=is_troubled(verdict),
+            passed=has_passed(verdict),
             headline=verdict.headline,
             response=await self._response(rollout, verdict),
         )
@@ -240,7 +248,7 @@ class Steps:
         # answer is no, a later return to that template by hand is no new deployment either.
         await self._restores(rollout, approval)
         await self._people.ask(approval, response, incident_id, why)
-        return Asked(approval_id=approval.id, until=until(approval, response))
+        return Asked(approval_id=approval.id, until=approval.expires_at)
 
     async def tell(self, incident_id: str, response: Response, why: str) -> None:
         """Page without a question."""
@@ -279,7 +287,7 @@ class Steps:
         recovered = status == IncidentStatus.RECOVERED.value
         if incident_id is not None and response is not None and response.kind is not Kind.RECORD:
             await self._people.close(incident_id, response, recovered)
-            await self._record_in_sentry(incident_id, status)
+            await self._record_in_sentry(incident_id)
         now = self._clock.now()
         database = await self._get(Database)
         await database.run(
@@ -292,6 +300,33 @@ class Steps:
             )
         )
         log.info("%s: %s", rollout.target, status)
+
+    async def broken(self, rollout: Rollout, failure: str) -> None:
+        """Page about a run that failed itself: from here on a person has to watch the rollout.
+
+        Raises:
+            DevOpsError: The state cannot be written either.
+        """
+        store = await self._get(IncidentStore)
+        target = rollout.target
+        stored = await store.find_open(target) or await store.open(target, str(CALLER))
+        why = f"The watch over {target} broke ({failure}): nobody watches its rollout now."
+        found = self._policy.current.explain(target)
+        response = Response(
+            kind=Kind.PAGE,
+            reasons=(why,),
+            policy_version=self._policy.current.version,
+            scope=found.scope,
+            scope_line=found.line,
+            wakes=found.rules.page.pagerduty,
+            page=found.rules.page,
+            resolve=found.rules.resolve,
+        )
+        await self._people.page(
+            stored.incident.id, response, why, "Look at the rollout, and at the server's log."
+        )
+        times = {"ended_at": self._clock.now().isoformat()}
+        await self.finish(rollout, "broken", stored.incident.id, None, times)
 
     async def _roll_back(
         self,
@@ -318,6 +353,9 @@ class Steps:
         if reply.data is not None:
             return Acted(status=str(reply.data["status"]), says=str(reply.data["headline"]))
         code = (reply.error or {}).get("code", "")
+        if code == "APPROVAL_REQUIRED" and response is None:
+            says = "The deployment was judged anew since it was approved; this is the new plan."
+            return Acted(status=JUDGED_ANEW, says=says)
         status = "unknown" if code == "OUTCOME_UNKNOWN" else "refused"
         return Acted(status=status, says=reply.text[:500])
 
@@ -327,9 +365,7 @@ class Steps:
         if restored is not None:
             now = self._clock.now()
             database = await self._get(Database)
-            await database.run(
-                lambda c: set_bookmark_in(c, f"restored:{rollout.uid}", restored, now)
-            )
+            await database.run(lambda c: restoring_in(c, rollout.uid, restored, now))
 
     async def _arguments(self, incident_id: str) -> dict[str, Any]:
         """What a person is asked to approve: the verdict's rollback, or one despite it."""
@@ -361,31 +397,19 @@ class Steps:
         desk: ApprovalDesk = await self._get(ApprovalDesk)
         return None if row is None else await desk.get(str(row["id"]))
 
-    async def _record_in_sentry(self, incident_id: str, status: str) -> None:
-        sentry = await self._gateway.services.find(SentryClient)
-        stored = await (await self._get(IncidentStore)).get(incident_id)
-        change = stored.context.change if stored.context else None
-        if sentry is None or sentry.settings.dsn is None or stored.plan is None or change is None:
-            return
-        incident = stored.incident
-        old, new = change.previous, change.revision
-        resolution = Resolution(
-            event_id=event_id_of(incident.id, stored.plan.digest),
-            at=self._clock.now(),
-            service=incident.target.name,
-            deployment_id=f"{change.uid}-{new.number}",
-            outcome=status,
-            reason=incident.verdict.headline if incident.verdict else "",
-            from_release=(new.images or ("unknown",))[0],
-            to_release=(old.images or ("unknown",))[0] if old else "unknown",
+    async def _record_in_sentry(self, incident_id: str) -> None:
+        store = await self._get(IncidentStore)
+        stored = await store.get(incident_id)
+        lost = await record_in_sentry(
+            self._gateway.services,
+            SentrySettings.load(),
+            self._clock,
+            self._gateway.redactor,
+            stored,
         )
-        diagnostics = stored.context.model_dump(mode="json") if stored.context else None
-        try:
-            await send_event(
-                sentry.settings, self._clock, resolution, diagnostics, self._gateway.redactor
-            )
-        except DevOpsError as problem:
-            log.warning("Sentry did not take the record of %s: %s", incident_id, problem)
+        if lost:
+            log.warning("%s: %s", incident_id, "; ".join(lost))
+            await store.save(stored, f"not recorded: {'; '.join(lost)}", CALLER.identity)
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> Reply:
         given = {k: v for k, v in arguments.items() if v is not None}
@@ -396,10 +420,10 @@ class Steps:
 
 
 def is_troubled(verdict: Verdict) -> bool:
-    """Whether a verdict says that something is wrong, whoever did it."""
+    """Whether a verdict says that something is wrong now, whoever did it."""
     if verdict.action in (Action.ROLL_BACK, Action.FIX_FORWARD):
         return True
-    if verdict.action is Action.NONE:
+    if verdict.action is Action.NONE or has_passed(verdict):
         return False
     blamed = any(f.counted and f.weight > 0 for f in verdict.findings)
     return blamed or bool({v.code for v in verdict.vetoes} - UNTROUBLED)

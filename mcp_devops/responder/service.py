@@ -9,14 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcp_devops.decision.policy import Policy
-from mcp_devops.gateway.approvals import ApprovalDesk
+from mcp_devops.errors import DevOpsError
+from mcp_devops.gateway.approvals import Approval, ApprovalDesk
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.cluster import Cluster
 from mcp_devops.integrations.kubernetes.paths import path_of
-from mcp_devops.integrations.kubernetes.revisions import metadata_of, template_hash
+from mcp_devops.integrations.sentry.client import SentryClient
 from mcp_devops.integrations.slack.client import SlackClient
 from mcp_devops.integrations.slack.polling import watch as watch_answers
 from mcp_devops.integrations.slack.records import MessageRef
@@ -27,14 +27,18 @@ from mcp_devops.model.target import Workload, WorkloadKind
 from mcp_devops.responder.durable import Runs, replica_name, runs_url
 from mcp_devops.responder.people import People
 from mcp_devops.responder.policy import Observe
-from mcp_devops.responder.policy_file import PolicyFile
 from mcp_devops.responder.rollouts import Rollout, RolloutWatch, Scope
 from mcp_devops.responder.run import Steps
+from mcp_devops.responder.sentry_deploys import following_deploys
 from mcp_devops.responder.settings import ResponseSettings
+from mcp_devops.responder.team_policy import follow_team_policy
+from mcp_devops.responder.telling import Front
 
 log = logging.getLogger(__name__)
 POLL_QUESTIONS_S = 3.0
 """Seconds between two looks for new questions, where Slack's answers are polled for."""
+POLL_AGAIN_S = 30.0
+"""Seconds after which answers are looked for again where it failed: a scope may be granted."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,10 @@ class Responder:
         target = Workload(
             cluster=self.cluster.context, namespace=namespace, kind=kind, name=workload
         )
-        uid = str(metadata_of(found).get("uid", ""))
-        await self.runs.start(Rollout(target=target, uid=uid, template_hash=template_hash(found)))
+        rollout = await self.watch.live(target, found)
+        if rollout is None:
+            return "rolled back by us"
+        await self.runs.start(rollout)
         return "watched"
 
     async def alerted(self, services: tuple[str, ...], status: str) -> str:
@@ -77,6 +83,7 @@ async def watching(
     namespaces: tuple[str, ...],
     kinds: tuple[WorkloadKind, ...] = tuple(WorkloadKind),
     context: str | None = None,
+    front: Front | None = None,
 ) -> AsyncIterator[Responder]:
     """Watch and answer rollouts for as long as the block runs.
 
@@ -85,20 +92,24 @@ async def watching(
         namespaces: Patterns of namespaces.
         kinds: Kinds of workloads.
         context: Kubeconfig context; None: the current one.
+        front: What the program around offers to people.
 
     Raises:
         NotConfigured: The policy file is not valid, or DBOS is not installed.
         PermissionDenied: Workloads may not be watched.
-        PreconditionFailed: Another process of this name is alive.
+        PreconditionFailed: Another process of this name is alive; or, out of the block, which is
+            cancelled: others took this process for dead and go on with its runs.
+        UpstreamUnavailable: Out of the block: the state cannot be written for longer than others
+            wait.
     """
     services, clock = gateway.services, gateway.clock
     settings = ResponseSettings.load()
-    policy = PolicyFile(settings.policy_file, clock, await services.get(Policy))
-    policy.require()
+    policy = await follow_team_policy(gateway)
     database = await services.get(Database)
     desk = await services.get(ApprovalDesk)
     store = await services.get(IncidentStore)
-    people = People(services, database, store, desk, policy, clock)
+    public_url = settings.public_url
+    people = People(services, database, store, desk, policy, clock, front, public_url)
     cluster = await (await services.get(KubernetesClient)).cluster(context)
     started: list[Runs] = []
 
@@ -112,17 +123,24 @@ async def watching(
     url = shared.get_secret_value() if shared is not None else runs_url(_state_dir(gateway))
     name = replica_name(settings.replica, shared is not None)
     lock = None if shared is not None else _state_dir(gateway) / "watch.lock"
-    runs = Runs(steps, database, clock, url, name, lock)
+    runs = Runs(
+        steps, database, clock, url, name, lock, attending=lambda r: watch.attending(r.target)
+    )
     started.append(runs)
 
     def observing(rollout: Rollout) -> Observe:
         return policy.current.explain(rollout.target).rules.observe
 
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(people.running())
         await stack.enter_async_context(runs.running(observing))
         slack = await services.find(SlackClient)
         if slack is not None:
             await stack.enter_async_context(_answers(slack, people, desk))
+        sentry = await services.find(SentryClient)
+        if sentry is not None:
+            following = following_deploys(sentry, database, clock, watch.rouse)
+            await stack.enter_async_context(following)
         await stack.enter_async_context(watch.running())
         async with asyncio.timeout(60):
             await watch.listed.wait()
@@ -136,11 +154,10 @@ def _state_dir(gateway: Gateway) -> Path:
 @asynccontextmanager
 async def _answers(slack: SlackClient, people: People, desk: ApprovalDesk) -> AsyncIterator[None]:
     """Take answers from Slack: over its socket, or by looking under the questions."""
-    path = slack.settings.answers
-    if path is AnswerPath.SOCKET:
-        task = asyncio.create_task(SocketModeClient(slack, people.answered).run())
-    elif path is AnswerPath.POLLING:
+    if people.teller.polls(slack):
         task = asyncio.create_task(_polled(slack, people, desk))
+    elif slack.settings.answers is AnswerPath.SOCKET:
+        task = asyncio.create_task(_heard(slack, people, desk))
     else:
         yield
         return
@@ -157,20 +174,40 @@ def _ended(task: asyncio.Task[None]) -> None:
         log.error("Slack's answers are no longer taken: %s", problem)
 
 
+async def _heard(slack: SlackClient, people: People, desk: ApprovalDesk) -> None:
+    """Listen on Slack's socket; where that cannot be, look under the questions instead."""
+    try:
+        await SocketModeClient(slack, people.answered).run()
+    except DevOpsError as final:
+        log.warning("Slack's socket cannot be used, so answers are polled for: %s", final)
+    people.teller.polling = True
+    await _polled(slack, people, desk)
+
+
 async def _polled(slack: SlackClient, people: People, desk: ApprovalDesk) -> None:
     """Look under each question that waits, until it is settled."""
     looking: dict[str, asyncio.Task[None]] = {}
 
-    async def follow(approval_id: str, question: MessageRef) -> None:
-        approval = await desk.get(approval_id)
-        async for spoken in watch_answers(slack, question, approval_id, until=approval.expires_at):
-            person = await slack.person(spoken.user_id)
-            await people.decide(approval_id, spoken.decision, spoken.user_id, person.name)
+    async def follow(approval: Approval, question: MessageRef) -> None:
+        end = approval.expires_at
+        try:
+            async for spoken in watch_answers(slack, question, approval.id, until=end):
+                await people.spoken(spoken, question)
+        except DevOpsError as problem:
+            log.warning("answers to %s cannot be looked for: %s", approval.id, problem)
+            await asyncio.sleep(POLL_AGAIN_S)
 
     async with asyncio.TaskGroup() as tasks:
         while True:
-            for approval in await desk.waiting():
-                question = await people.question_in_slack(approval.id)
-                if question is not None and approval.id not in looking:
-                    looking[approval.id] = tasks.create_task(follow(approval.id, question))
+            try:
+                waiting = {approval.id: approval for approval in await desk.waiting()}
+                refs = {name: await people.question_in_slack(name) for name in waiting}
+            except DevOpsError as problem:
+                log.warning("questions that wait cannot be read: %s", problem)
+            else:
+                for name in [n for n, task in looking.items() if n not in waiting or task.done()]:
+                    looking.pop(name).cancel()
+                for name, question in refs.items():
+                    if question is not None and name not in looking:
+                        looking[name] = tasks.create_task(follow(waiting[name], question))
             await asyncio.sleep(POLL_QUESTIONS_S)

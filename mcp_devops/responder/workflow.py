@@ -15,12 +15,17 @@ from mcp_devops.model.verdict import Action
 from mcp_devops.responder.policy import Observe
 from mcp_devops.responder.response import Kind, Response
 from mcp_devops.responder.rollouts import Rollout
-from mcp_devops.responder.run import Acted, Asked, Look, Steps
+from mcp_devops.responder.run import JUDGED_ANEW, Acted, Asked, Look, Steps
 
 T = TypeVar("T", bound=Record)
 
 CALM_LOOKS = 3
 """Looks in a row that find nothing wrong before a run may end early."""
+MOST_QUESTIONS = 3
+"""Questions of one run: each is asked because the one before was overtaken."""
+TROUBLED_STEP_S = 10.0
+"""Seconds between two looks at the most while something is wrong: what must last for a minute is
+then acted on soon after that minute."""
 LEAST_REST_S = 5.0
 """Seconds between two looks at the least."""
 
@@ -102,14 +107,15 @@ class Course:
                 unsure_since, calm = unsure_since or seen.at, 0
             else:
                 unsure_since = None
-                calm = calm + 1 if seen.action is Action.NONE else 0
+                calm = calm + 1 if seen.action is Action.NONE or seen.passed else 0
             unsure_s = (seen.at - unsure_since).total_seconds() if unsure_since else 0.0
             settled = calm >= CALM_LOOKS and age >= min(observe.calm_s, observe.for_s)
             sure = seen.action in (Action.ROLL_BACK, Action.FIX_FORWARD)
             late = age >= observe.for_s or unsure_s >= observe.unsure_s
             if seen.over is not None or sure or settled or late:
                 return seen
-            seconds = min(observe.step_s, max(LEAST_REST_S, observe.for_s - age))
+            step_s = min(observe.step_s, TROUBLED_STEP_S) if seen.troubled else observe.step_s
+            seconds = min(step_s, max(LEAST_REST_S, observe.for_s - age))
 
             async def rest(seconds: float = seconds) -> Said:
                 woken = await self._steps.rest(rollout, seconds)
@@ -145,7 +151,29 @@ class Course:
         why: str,
         times: dict[str, Any],
     ) -> str:
-        """Ask people, wait, and do what they say. No answer is a no, and the page stays open."""
+        """Ask people, wait, and do what they say. No answer is a no, and the page stays open.
+
+        An approval is of one plan. Where somebody had the deployment judged anew in the meantime,
+        the approved plan is gone, and the new one is asked about.
+        """
+        questions = 1
+        while True:
+            acted = await self._asked_once(rollout, incident, response, why, times)
+            if isinstance(acted, str):
+                return acted
+            if acted.status != JUDGED_ANEW or questions == MOST_QUESTIONS:
+                return await self._checked(incident, response, acted, times)
+            why, questions = acted.says, questions + 1
+
+    async def _asked_once(
+        self,
+        rollout: Rollout,
+        incident: str,
+        response: Response,
+        why: str,
+        times: dict[str, Any],
+    ) -> Acted | str:
+        """One question. Returns what became of the approved action, or how the run ended."""
         asked = await self._step(
             "ask", Asked, lambda: self._steps.ask(rollout, incident, response, why)
         )
@@ -162,10 +190,9 @@ class Course:
             status = (await self._step("answer", Said, answer)).word
         if status not in ("approved", "used"):
             return f"not approved ({'no answer' if status == 'pending' else status})"
-        acted = await self._step(
+        return await self._step(
             "approved", Acted, lambda: self._steps.approved(rollout, incident, approval)
         )
-        return await self._checked(incident, response, acted, times)
 
     async def _checked(
         self, incident: str, response: Response, acted: Acted, times: dict[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
 from mcp.server import ServerRequestContext
@@ -18,16 +17,12 @@ def caller_of(context: ServerRequestContext[Any, Any], channel: str) -> Caller:
     The client's name and version are what it says of itself: recorded, never trusted.
     """
     from mcp_devops.toolkit.context import Caller
+    from mcp_devops.toolkit.local_user import local_user
 
     token = get_access_token()
-    identity = (token.subject or token.client_id) if token else _local_user()
+    identity = (token.subject or token.client_id) if token else local_user()
     info = getattr(context.session.client_params, "client_info", None)
     name = f"{info.name} {info.version}"[:80] if info is not None else ""
-    return Caller(identity=identity, channel=channel, client=name)
-
-
-def _local_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
+    # Over HTTP without a token anybody who reaches the port would be the server's own user.
+    proven = token is not None or channel == "stdio"
+    return Caller(identity=identity, channel=channel, client=name, proven=proven)

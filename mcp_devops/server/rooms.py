@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from mcp_devops.gateway.door import Gateway
+    from mcp_devops.gateway.opening import Prepare
     from mcp_devops.server.updates import Updates
     from mcp_devops.settings import ServerSettings
     from mcp_devops.toolkit.clock import Clock
@@ -24,7 +25,7 @@ class Rooms(NamedTuple):
 
 @asynccontextmanager
 async def open_rooms(
-    settings: ServerSettings, channel: str, clock: Clock | None
+    settings: ServerSettings, channel: str, clock: Clock | None, prepare: Prepare | None = None
 ) -> AsyncIterator[Rooms]:
     """Open everything; the imports, which are most of the work, happen off the loop.
 
@@ -33,7 +34,9 @@ async def open_rooms(
     """
     opening = await asyncio.to_thread(importlib.import_module, "mcp_devops.gateway.opening")
     updating = await asyncio.to_thread(importlib.import_module, "mcp_devops.server.updates")
-    async with opening.open_gateway(settings, channel=channel, clock=clock) as gateway:
+    async with opening.open_gateway(
+        settings, channel=channel, clock=clock, prepare=prepare
+    ) as gateway:
         updates = updating.Updates(gateway)
         async with updates.running():
             yield Rooms(gateway, updates)

@@ -47,6 +47,8 @@ class Caller:
     """stdio, http, terminal, test."""
     client: str = ""
     """Name and version that the MCP client gave of itself: unverified."""
+    proven: bool = False
+    """Whether the transport vouches for the identity: a checked token, or the operating system."""
 
     def __str__(self) -> str:
         via = f"{self.channel}, {self.client}" if self.client else self.channel

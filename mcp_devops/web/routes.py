@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.text.clean import clean
 from mcp_devops.toolkit.context import Caller
+from mcp_devops.toolkit.local_user import local_user
 from mcp_devops.toolkit.paging import page
 from mcp_devops.web.html import policy
 from mcp_devops.web.incident_page import incident_page
@@ -58,6 +58,17 @@ def page_routes(gateway: Gateway) -> list[Route]:
             f"{AT}/{{incident_id}}", _answering(gateway, partial(_one, gateway)), methods=["GET"]
         ),
     ]
+
+
+async def page_file(gateway: Gateway, incident_id: str) -> bytes:
+    """An incident's page as one HTML file that opens anywhere, such as beside a mail.
+
+    Raises:
+        NotFound: There is no such incident.
+    """
+    account = await account_of(gateway.services, incident_id)
+    made = await to_thread.run_sync(partial(incident_page, account, gateway.clock.now()))
+    return made.encode()
 
 
 def _answering(gateway: Gateway, make: Page) -> Callable[[Request], Awaitable[Response]]:
@@ -149,7 +160,4 @@ def _identity(request: Request) -> str:
     token = getattr(request.scope.get("user"), "access_token", None)
     if token is not None:
         return str(token.subject or token.client_id)
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
+    return local_user()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mcp_devops.errors import CallerError, DevOpsError
+from mcp_devops.errors import CallerError, DevOpsError, UpstreamTimeout
+from mcp_devops.integrations.pagerduty import webhook as pagerduty
+from mcp_devops.integrations.pagerduty.webhook import WebhookEvent
 from mcp_devops.integrations.sentry import webhook as sentry
 from mcp_devops.integrations.slack import interactions as slack
 from mcp_devops.integrations.slack.interactions import Interaction
@@ -24,6 +28,12 @@ from mcp_devops.webhooks.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
 
+MAX_BODY_BYTES = 1_000_000
+"""Bytes of a webhook that are read; real ones are some kilobytes, few more than a hundred."""
+PAGERDUTY_S = 4.0
+"""Seconds until PagerDuty is asked to come again: after 5 it counts the delivery as failed."""
+_WEBHOOK_ID = re.compile(r"[A-Za-z0-9-]{8,100}")
+
 
 @dataclass(frozen=True)
 class Hearers:
@@ -35,6 +45,8 @@ class Hearers:
         answered: A person clicked or typed in Slack.
         slack_secret: Slack's signing secret; None: no clicks over HTTP.
         sentry_base: Address whose links in Sentry's webhooks are kept.
+        paged: Something happened to an incident at PagerDuty; returns what became of it.
+        pagerduty_secret: Secret of the webhook subscription at PagerDuty; None: it is closed.
     """
 
     deployed: Callable[[Deployed], Awaitable[str]]
@@ -42,12 +54,14 @@ class Hearers:
     answered: Callable[[Interaction], Awaitable[None]]
     slack_secret: str | None = None
     sentry_base: str = "https://sentry.io"
+    paged: Callable[[WebhookEvent], Awaitable[str]] | None = None
+    pagerduty_secret: str | None = None
 
 
 def webhook_routes(
     settings: WebhookSettings, database: Database, clock: Clock, hearers: Hearers
 ) -> list[Route]:
-    """`/webhooks/deployment`, `/webhooks/sentry`, `/webhooks/slack`: those that have a secret.
+    """`/webhooks/deployment`, `sentry`, `slack` and `pagerduty`: those that have a secret.
 
     They carry signatures instead of tokens, so they are mounted outside of other authentication.
     """
@@ -56,6 +70,7 @@ def webhook_routes(
         Route("/webhooks/deployment", _answering(hears.deployment), methods=["POST"]),
         Route("/webhooks/sentry", _answering(hears.sentry), methods=["POST"]),
         Route("/webhooks/slack", _answering(hears.slack), methods=["POST"]),
+        Route("/webhooks/pagerduty", _answering(hears.pagerduty), methods=["POST"]),
     ]
 
 
@@ -79,7 +94,7 @@ class _Hears:
             return _forged()
         told = deployment.parse(body)
         key = f"{headers.get('x-timestamp', '')}:{_digest(body)}"
-        return await self._once("deployment", key, lambda: self.hearers.deployed(told))
+        return await self._once("deployment", key, hand_over=lambda: self.hearers.deployed(told))
 
     async def sentry(self, request: Request, body: bytes) -> Response:
         secret = self.settings.sentry_secret
@@ -93,7 +108,9 @@ class _Hears:
             return JSONResponse({"status": "nothing to do"})
         # The time and the id of a Sentry webhook are not signed; the body is.
         return await self._once(
-            "sentry", _digest(body), lambda: self.hearers.alerted(alert.projects, alert.status)
+            "sentry",
+            _digest(body),
+            hand_over=lambda: self.hearers.alerted(alert.projects, alert.status),
         )
 
     async def slack(self, request: Request, body: bytes) -> Response:
@@ -105,18 +122,44 @@ class _Hears:
         interaction = slack.parse_body(body)
         if interaction is not None:
             key = slack.delivery_key(interaction)
-            await self._once("slack", key, lambda: self._answered(interaction))
+            if key.endswith(":"):
+                # Without Slack's own mark of the delivery, the signed request is one.
+                key += f"{_headers(request).get(slack.TIMESTAMP, '')}:{_digest(body)}"
+            await self._once("slack", key, hand_over=lambda: self._answered(interaction))
         # Slack shows a body as a message; the answer goes to the response_url.
         return Response(status_code=200)
+
+    async def pagerduty(self, request: Request, body: bytes) -> Response:
+        secret, hear = self.hearers.pagerduty_secret, self.hearers.paged
+        if secret is None or hear is None:
+            return _closed()
+        headers = _headers(request)
+        if not pagerduty.genuine([secret], headers, body):
+            return _forged()
+        event = pagerduty.parse(body)
+        if event is None:
+            return JSONResponse({"status": "nothing to do"})
+        # The event's id is signed and the delivery's is not: a replay can change that one.
+        keys = [f"event:{event.id}"]
+        delivery = headers.get("x-webhook-id", "")
+        if _WEBHOOK_ID.fullmatch(delivery):
+            keys.append(f"delivery:{delivery}")
+        try:
+            async with asyncio.timeout(PAGERDUTY_S):
+                return await self._once("pagerduty", *keys, hand_over=lambda: hear(event))
+        except TimeoutError:
+            raise UpstreamTimeout(
+                "The state is too slow.", fix="It is delivered again.", source="journal"
+            ) from None
 
     async def _answered(self, interaction: Interaction) -> str:
         await self.hearers.answered(interaction)
         return "taken"
 
     async def _once(
-        self, source: str, key: str, hand_over: Callable[[], Awaitable[str]]
+        self, source: str, *keys: str, hand_over: Callable[[], Awaitable[str]]
     ) -> Response:
-        """Hand a delivery over unless it came before; remember it once that is done.
+        """Hand a delivery over unless it came before by any of its names; then remember it.
 
         A crash in between hands it over again, which every hearer can bear.
         """
@@ -124,18 +167,19 @@ class _Hears:
 
         def known(connection: Connection) -> bool:
             query = "SELECT 1 FROM deliveries WHERE source = ? AND key = ?"
-            return connection.execute(query, (source, key)).fetchone() is not None
+            return any(connection.execute(query, (source, key)).fetchone() for key in keys)
 
         if await self.database.read(known):
             return JSONResponse({"status": "known already"})
         status = await hand_over()
 
-        def remember(connection: Connection) -> int:
-            return connection.execute(
-                "INSERT INTO deliveries (source, key, at) VALUES (?, ?, ?)"
-                " ON CONFLICT (source, key) DO NOTHING",
-                (source, key, stamp),
-            ).rowcount
+        def remember(connection: Connection) -> None:
+            for key in keys:
+                connection.execute(
+                    "INSERT INTO deliveries (source, key, at) VALUES (?, ?, ?)"
+                    " ON CONFLICT (source, key) DO NOTHING",
+                    (source, key, stamp),
+                )
 
         await self.database.run(remember)
         return JSONResponse({"status": status}, 202)
@@ -146,7 +190,8 @@ def _answering(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         try:
-            return await hear(request, await request.body())
+            body = await _read(request)
+            return _too_large() if body is None else await hear(request, body)
         except CallerError as wrong:
             return JSONResponse({"error": wrong.code, "what": wrong.what, "fix": wrong.fix}, 400)
         except DevOpsError as problem:
@@ -155,6 +200,16 @@ def _answering(
             return JSONResponse({"error": problem.code}, 503)
 
     return answer
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body; None: it is larger than any real one, and was not read to its end."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return body
 
 
 def _headers(request: Request) -> Mapping[str, str]:
@@ -167,6 +222,11 @@ def _digest(body: bytes) -> str:
 
 def _closed() -> Response:
     return JSONResponse({"error": "NOT_CONFIGURED", "what": "This webhook has no secret."}, 404)
+
+
+def _too_large() -> Response:
+    what = f"The body is larger than {MAX_BODY_BYTES:,} bytes."
+    return JSONResponse({"error": "INVALID_ARGUMENTS", "what": what}, 413)
 
 
 def _forged() -> Response:

@@ -30,6 +30,7 @@ NAMES = (
     "investigate",
     "sources",
     "decision_quality",
+    "rolling",
 )
 RESULTS = Path(__file__).parents[2] / ".bench" / "results.json"
 

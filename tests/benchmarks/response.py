@@ -2,6 +2,8 @@
 
 `make bench-response` prints what became of each, and keeps it in .bench/response.json: seconds from
 the bad rollout to its detection, decision and recovery, right and wrong actions, false rollbacks.
+A service is back when the cluster says that every pod of the old template serves; recovered is
+later: the server has watched its requests for a while.
 """
 
 from __future__ import annotations
@@ -113,6 +115,7 @@ class Incident:
     status: str = ""
     detected_s: float | None = None
     decided_s: float | None = None
+    back_s: float | None = None
     recovered_s: float | None = None
     rolled_back: bool = False
     paged: bool = False
@@ -186,7 +189,10 @@ class Bench:
         else:
             await made.set_env(VERSION=version, **kind.env)
         burst = asyncio.create_task(self._burst(made, kind)) if kind.burst_s else None
+        back = asyncio.create_task(self._back(made, it, before))
         await self._ended(made, it, kind)
+        back.cancel()
+        await asyncio.gather(back, return_exceptions=True)
         if burst is not None:
             await burst
         live = (await made.read())["spec"]["template"]
@@ -202,6 +208,18 @@ class Bench:
         if kind.within_s is not None:
             it.in_time = it.recovered_s is not None and it.recovered_s <= kind.within_s
         await self._calmed(made, kind, before)
+
+    async def _back(self, made: Shop, it: Incident, before: Mapping[str, Any]) -> None:
+        """Note when every pod serves by the old template again."""
+        while True:
+            await asyncio.sleep(1)
+            live = await made.read()
+            status, wanted = live.get("status") or {}, live["spec"]["replicas"]
+            serving = (status.get("updatedReplicas"), status.get("availableReplicas"))
+            seen = status.get("observedGeneration", 0) >= live["metadata"]["generation"]
+            if live["spec"]["template"] == before and seen and serving == (wanted, wanted):
+                it.back_s = round(time.time() - it.at, 1)
+                return
 
     async def _burst(self, made: Shop, kind: Kind) -> None:
         """Count failures on every pod of a service, old and new, while the burst lasts."""
@@ -337,18 +355,23 @@ async def _run(folder: Path, rounds: Sequence[Sequence[Kind]]) -> list[Incident]
         return bench.found
 
 
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} s"
+
+
 def show(found: Sequence[Incident]) -> dict[str, Any]:
     """Print the table, keep the figures, and give the summary."""
     console = Console()
-    table = Table("kind", "service", "status", "detected", "decided", "recovered", "paged", "right")
+    names = ("kind", "service", "status", "detected", "decided", "back", "recovered")
+    table = Table(*names, "paged", "right")
     for it in sorted(found, key=lambda i: (i.kind, i.at)):
         late = " [red]late[/]" if it.in_time is False else ""
         table.add_row(
             it.kind,
             it.service,
             it.status,
-            *(f"{s:.0f} s" if s is not None else "-" for s in (it.detected_s, it.decided_s)),
-            (f"{it.recovered_s:.0f} s" if it.recovered_s is not None else "-") + late,
+            *(_seconds(s) for s in (it.detected_s, it.decided_s, it.back_s)),
+            _seconds(it.recovered_s) + late,
             "yes" if it.paged else "",
             "[green]yes[/]" if it.right else "[red]NO[/]",
         )

@@ -73,7 +73,7 @@ class FakePagerDuty:
 
     async def enqueue(self, request: Request) -> Response:
         raw = await request.body()
-        body = json.loads(raw)
+        body = _read(raw)
         self.sizes.append(len(raw))
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "taken_then_silent":
@@ -100,21 +100,40 @@ class FakePagerDuty:
         if action == "trigger":
             if self.alerts.get(key) in (None, "resolved"):
                 self.pages += 1
-            self.alerts.setdefault(key, "triggered")
-        elif key in self.alerts:
+                self.alerts[key] = "triggered"
+        elif self.alerts.get(key) in ("triggered", "acknowledged"):
+            # For an alert that is not open it is taken and dropped.
             self.alerts[key] = f"{action}d"
 
     async def change(self, request: Request) -> Response:
-        body = await request.json()
+        body = _read(await request.body())
         payload = body.get("payload", {})
-        if body.get("routing_key", "").startswith("R") or len(payload.get("summary", "")) > 1024:
+        summary = payload.get("summary", "")
+        key = body.get("routing_key", "")
+        if key != KEY or key.startswith("R") or not 0 < len(summary) <= 1024 or _links(body):
             return JSONResponse({"status": "invalid event"}, 400)
         self.changes.append(body)
         return JSONResponse({"status": "success"}, 202)
 
 
+def _read(raw: bytes) -> dict[str, Any]:
+    """A body; what is no JSON object is an event without anything."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _links(body: dict[str, Any]) -> list[str]:
+    links = body.get("links", [])
+    if all(isinstance(x, dict) and str(x.get("href", "")).startswith("http") for x in links):
+        return []
+    return ["'links' is invalid"]
+
+
 def _wrong(body: dict[str, Any], size: int) -> list[str]:
-    wrong = []
+    wrong = _links(body)
     if size > 512 * 1024:
         wrong.append("Event is larger than 512 KB")
     if body.get("routing_key") != KEY:
@@ -123,6 +142,8 @@ def _wrong(body: dict[str, Any], size: int) -> list[str]:
         wrong.append("'event_action' is invalid")
     if len(body.get("dedup_key", "")) > 255:
         wrong.append("'dedup_key' is too long")
+    if body.get("event_action") in ("acknowledge", "resolve") and not body.get("dedup_key"):
+        wrong.append("'dedup_key' is missing")
     if body.get("event_action") == "trigger":
         payload = body.get("payload", {})
         blank = [n for n in ("summary", "source", "severity") if not payload.get(n)]
@@ -131,6 +152,11 @@ def _wrong(body: dict[str, Any], size: int) -> list[str]:
             wrong.append("'payload.summary' is too long")
         if payload.get("severity") not in SEVERITIES:
             wrong.append("'payload.severity' is invalid")
+        stamp = payload.get("timestamp")
+        if stamp is not None and datetime.fromisoformat(stamp).tzinfo is None:
+            wrong.append("'payload.timestamp' has no zone")
+        if not isinstance(payload.get("custom_details", {}), dict):
+            wrong.append("'payload.custom_details' is invalid")
     return wrong
 
 
@@ -179,6 +205,13 @@ def webhook(kind: str = "incident.acknowledged", **changes: Any) -> dict[str, An
         },
     }
     return {"event": event | changes}
+
+
+def note_webhook(text: str, **changes: Any) -> dict[str, Any]:
+    """A note: it tells of its incident by reference only."""
+    reference = {"id": "QINC0001", "type": "incident_reference", "summary": "shop/checkout"}
+    data = {"id": "PNOTE1", "type": "incident_note", "content": text, "trimmed": False}
+    return webhook("incident.annotated", data=data | {"incident": reference}, **changes)
 
 
 def signed(secret: str, body: bytes) -> str:

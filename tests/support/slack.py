@@ -38,6 +38,12 @@ class FakeSlack:
     members: set[str] = field(default_factory=lambda: {CHANNEL})
     answers: list[Json] = field(default_factory=list)
     answer_status: int = 200
+    used: dict[str, int] = field(default_factory=dict)
+    """How often an answer address was used; Slack takes five answers."""
+    reactions: dict[str, list[Json]] = field(default_factory=dict)
+    """ts -> reactions, for conversations.replies where `thread` is empty."""
+    emails: dict[str, str] = field(default_factory=dict)
+    """Confirmed addresses by user id."""
     socket_url: str = ""
     """In place of its own."""
     greet: bool = True
@@ -79,17 +85,27 @@ class FakeSlack:
             return {"ok": True, "url": self.socket_url or self.url.replace("http", "ws") + "/link"}
         if method == "users.info":
             profile = {"display_name": "Ann\u202e <!here>"}
-            return {"ok": True, "user": {"id": body["user"], "profile": profile}}
+            email = self.emails.get(body["user"])
+            told = {"is_email_confirmed": True} if email else {}
+            profile |= {"email": email} if email else {}
+            return {"ok": True, "user": {"id": body["user"], "profile": profile, **told}}
         if method == "conversations.replies":
             start = int(body.get("cursor", 0))
-            after = str(start + 2) if start + 2 < len(self.thread) else ""
-            page = self.thread[start : start + 2]
+            thread = self.thread or self._thread(body["ts"])
+            if not thread:
+                return {"ok": False, "error": "thread_not_found"}
+            after = str(start + 2) if start + 2 < len(thread) else ""
+            page = thread[start : start + 2]
             meta = {"next_cursor": after}
             return {"ok": True, "messages": page, "response_metadata": meta}
         if body["channel"] not in self.members:
             return {"ok": False, "error": "channel_not_found"}
         if wrong := wrong_with(body):
             return {"ok": False, "error": wrong}
+        if body.get("thread_ts", next(iter(self.messages), "")) not in self.messages and (
+            "thread_ts" in body
+        ):
+            return {"ok": False, "error": "thread_not_found"}
         if method == "chat.update":
             if body["ts"] not in self.messages:
                 return {"ok": False, "error": "message_not_found"}
@@ -99,7 +115,28 @@ class FakeSlack:
         self.messages[ts] = body
         return {"ok": True, "channel": body["channel"], "ts": ts}
 
+    def _thread(self, ts: str) -> list[Json]:
+        """A message of ours with its reactions, and what stands under it."""
+        if ts not in self.messages:
+            return []
+        root = {"ts": ts, "user": "UBOT", "text": "", "reactions": self.reactions.get(ts, [])}
+        under = [
+            {"ts": at, "user": "UBOT", "bot_id": "B1", "thread_ts": ts, "text": m["text"]}
+            for at, m in self.messages.items()
+            if m.get("thread_ts") == ts
+        ]
+        return [root, *under]
+
+    def find(self, word: str) -> tuple[str, Json] | None:
+        """The newest message that holds this word, and its ts."""
+        held = [(ts, m) for ts, m in self.messages.items() if word in json.dumps(m)]
+        return held[-1] if held else None
+
     async def response_url(self, request: web.Request) -> web.Response:
+        name = request.match_info["id"]
+        self.used[name] = self.used.get(name, 0) + 1
+        if self.used[name] > 5:
+            return web.Response(status=404, text="used_url")
         self.answers.append(await request.json())
         return web.Response(status=self.answer_status, text="ok")
 
@@ -142,6 +179,8 @@ def wrong_with(body: Json) -> str:
         return "invalid_blocks"
     if chars(blocks) > 13_200:
         return "msg_blocks_too_long"
+    if body.get("reply_broadcast") and "thread_ts" not in body:
+        return "invalid_arguments"
     return "invalid_blocks" if any(not _fits(b) for b in blocks) else ""
 
 
@@ -159,9 +198,23 @@ def _fits(block: Json) -> bool:
         )
     if kind == "context":
         return len(block["elements"]) <= 10
-    return all(
-        len(e["text"]["text"]) <= 75 and len(e["value"]) <= 2000 and len(e["action_id"]) <= 255
-        for e in block["elements"]
+    buttons = block["elements"]
+    names = {e["action_id"] for e in buttons}
+    return (
+        kind == "actions" and 0 < len(names) == len(buttons) <= 25 and all(map(_is_button, buttons))
+    )
+
+
+def _is_button(e: Json) -> bool:
+    confirm = e.get("confirm")
+    limits = {"title": 100, "text": 300, "confirm": 30, "deny": 30}
+    return (
+        e["text"]["type"] == "plain_text"
+        and 0 < len(e["text"]["text"]) <= 75
+        and len(e["value"]) <= 2000
+        and len(e["action_id"]) <= 255
+        and e.get("style", "primary") in ("primary", "danger")
+        and (confirm is None or all(0 < len(confirm[k]["text"]) <= n for k, n in limits.items()))
     )
 
 
@@ -183,6 +236,28 @@ async def slack(
     """A client of a Slack that fails in these ways first."""
     clock = clock or SteppedClock()
     fake = FakeSlack(faults or {})
+    async with slack_server(fake):
+        given = SlackSettings.load(**(connection(fake) | {"app_token": APP} | settings))
+        client = SlackClient(given, clock, pause=clock.pause, jitter=lambda: 0.5)
+        try:
+            yield client, fake, clock
+        finally:
+            await client.close()
+
+
+def connection(fake: FakeSlack) -> dict[str, str]:
+    """The settings that lead to it, without a way for answers."""
+    return {
+        "bot_token": BOT,
+        "channel": CHANNEL,
+        "api_url": f"{fake.url}/api",
+        "response_host": urlsplit(fake.url).netloc,
+    }
+
+
+@asynccontextmanager
+async def slack_server(fake: FakeSlack) -> AsyncIterator[None]:
+    """Serve it on loopback."""
     app = web.Application()
     app.router.add_post("/api/{method}", fake.api)
     app.router.add_post("/answers/{id}", fake.response_url)
@@ -193,23 +268,9 @@ async def slack(
     await site.start()
     port = runner.addresses[0][1]
     fake.url = f"http://127.0.0.1:{port}"
-    given = SlackSettings.load(
-        **(
-            {
-                "bot_token": BOT,
-                "app_token": APP,
-                "channel": CHANNEL,
-                "api_url": f"{fake.url}/api",
-                "response_host": urlsplit(fake.url).netloc,
-            }
-            | settings
-        )
-    )
-    client = SlackClient(given, clock, pause=clock.pause, jitter=lambda: 0.5)
     try:
-        yield client, fake, clock
+        yield
     finally:
-        await client.close()
         await runner.cleanup()
 
 

@@ -13,7 +13,7 @@ from mcp_devops.errors import DevOpsError, InvalidArguments, NotConfigured, Outc
 from mcp_devops.integrations.email.failures import SOURCE, mapped
 from mcp_devops.integrations.email.messages import compose
 from mcp_devops.integrations.email.records import Mail, Sent
-from mcp_devops.integrations.email.settings import PORTS, EmailSettings
+from mcp_devops.integrations.email.settings import ADDRESS, PORTS, EmailSettings
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.retrying import Jitter, Pause, wait_s
@@ -115,7 +115,14 @@ class EmailClient:
         return self.settings.port or PORTS[self.settings.tls]
 
     def _people(self, mail: Mail) -> tuple[str, tuple[str, ...]]:
-        sender, to = self.settings.sender, self.settings.recipients(mail.severity)
+        sender = self.settings.sender
+        to = tuple(dict.fromkeys((*self.settings.recipients(mail.severity), *mail.also_to)))
+        if bad := [a for a in mail.also_to if not ADDRESS.fullmatch(a)]:
+            raise InvalidArguments(
+                f"{len(bad)} of the mail's own recipients are not plain addresses (name@host).",
+                fix="Correct page.email of the response policy.",
+                source=SOURCE,
+            )
         if not sender or not to:
             raise NotConfigured(
                 f"No {'recipient' if sender else 'sender'} is set for {mail.severity.value} mails.",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mcp_devops.integrations.email.records import Mail, MailSeverity
+from mcp_devops.integrations.email.records import Attachment, Mail, MailSeverity
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.incident import Incident, IncidentStatus
 from mcp_devops.text.clean import clean
@@ -107,6 +107,8 @@ def incident_mail(
     severity: MailSeverity = MailSeverity.CRITICAL,
     do_next: str = "",
     link: str | None = None,
+    also_to: tuple[str, ...] = (),
+    attachments: tuple[Attachment, ...] = (),
 ) -> Mail:
     """What a person needs to know of an incident, shortest things first.
 
@@ -117,6 +119,8 @@ def incident_mail(
         severity: How bad it is.
         do_next: What the person can do, with the command.
         link: The incident's page.
+        also_to: More recipients than the settings'.
+        attachments: Files beside it.
     """
     target, verdict = incident.target, incident.verdict
     name = f"{target.namespace}/{target.name}"
@@ -150,11 +154,19 @@ def incident_mail(
         subject=f"[{severity.value}] {name}: {why}",
         lines=tuple(lines),
         link=link,
+        also_to=also_to,
+        attachments=attachments,
     )
 
 
 def approval_mail(
-    plan: ActionPlan, *, incident_id: str, approval_id: str, expires_at: datetime
+    plan: ActionPlan,
+    *,
+    incident_id: str,
+    approval_id: str,
+    expires_at: datetime,
+    link: str | None = None,
+    also_to: tuple[str, ...] = (),
 ) -> Mail:
     """Tell that a person is asked. A mail cannot be answered with a yes: it names the command.
 
@@ -163,6 +175,8 @@ def approval_mail(
         incident_id: Whose thread.
         approval_id: The stored approval.
         expires_at: From then on it is a no.
+        link: The incident's page.
+        also_to: More recipients than the settings'.
     """
     lines = [
         f"{plan.summary}\nWhere: {plan.target}",
@@ -179,4 +193,6 @@ def approval_mail(
         key=f"asked-{approval_id}",
         subject=f"[approval needed] {plan.target.namespace}/{plan.target.name}: {plan.summary}",
         lines=tuple(lines),
+        link=link,
+        also_to=also_to,
     )

@@ -40,6 +40,8 @@ class Mail(Record):
     be seen to be one."""
     severity: MailSeverity = MailSeverity.CRITICAL
     """How bad it is."""
+    also_to: tuple[str, ...] = Field((), max_length=50)
+    """Addresses that get it beside those of the settings."""
     subject: str = Field(min_length=1)
     """What it is about; made one line, cut at 150 characters."""
     lines: tuple[str, ...]

@@ -28,6 +28,7 @@ from mcp_devops.integrations.kubernetes.answers import SOURCE
 from mcp_devops.integrations.kubernetes.credentials import Credential, fetch
 from mcp_devops.integrations.kubernetes.kubeconfig import IN_CLUSTER, ContextEntry
 from mcp_devops.integrations.kubernetes.paths import Target, path_of, target_of
+from mcp_devops.integrations.kubernetes.sharing import Shared
 from mcp_devops.integrations.kubernetes.transport import (
     Deadline,
     TransportErrors,
@@ -99,6 +100,8 @@ class Cluster:
         self._lock = anyio.Lock()
         self.remembered: dict[tuple[str, ...], float] = {}
         """Monotonic second until which a positive access review counts (`access.py`)."""
+        self.shared = Shared()
+        """Readings of surroundings that many calls of the same seconds need."""
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,7 +27,7 @@ from mcp_devops.integrations.kubernetes.revisions import (
 from mcp_devops.integrations.kubernetes.snapshot import Snapshot, look, selector_of
 from mcp_devops.integrations.kubernetes.together import missing, together
 from mcp_devops.integrations.kubernetes.trouble import Scene, judge, started_at
-from mcp_devops.integrations.kubernetes.workloads import survey
+from mcp_devops.integrations.kubernetes.workloads import WorkloadLine, survey
 from mcp_devops.model.change import Change, TemplateDifference
 from mcp_devops.model.evidence import Missing, Neighbour, RolloutHealth, ScalingEvent
 from mcp_devops.model.target import Workload, WorkloadKind
@@ -161,10 +162,9 @@ def _differences(old: Json, new: Json) -> tuple[TemplateDifference, ...]:
 
 
 async def _autoscalers(cluster: Cluster, namespace: str) -> list[Any]:
+    path = path_of("horizontalpodautoscalers", "autoscaling", namespace=namespace)
     try:
-        return await cluster.list_all(
-            path_of("horizontalpodautoscalers", "autoscaling", namespace=namespace)
-        )
+        return await cluster.shared.get(path, lambda: cluster.list_all(path))
     except DevOpsError:
         # Optional: without it an HPA is not named as a co-manager, and replicas are never touched.
         return []
@@ -193,11 +193,8 @@ async def scaling_events(
     """
     home, default = await together(
         [
-            cluster.list_all(path_of("events", namespace=workload.namespace)),
-            cluster.list_all(
-                path_of("events", namespace="default"),
-                {"fieldSelector": "involvedObject.kind=Node"},
-            ),
+            _capacity_events(cluster, workload.namespace),
+            _capacity_events(cluster, "default", fieldSelector="involvedObject.kind=Node"),
         ]
     )
     gaps: list[Missing] = []
@@ -223,6 +220,17 @@ async def scaling_events(
                     )
                 )
     return sorted(found, key=lambda e: e.at), gaps
+
+
+async def _capacity_events(cluster: Cluster, namespace: str, **query: str | int) -> list[Json]:
+    """Events of a namespace whose reason may be a change of capacity."""
+    path = path_of("events", namespace=namespace)
+    wanted = {*SCALING_REASONS, "ScalingReplicaSet"}
+
+    async def read() -> list[Json]:
+        return [e for e in await cluster.list_all(path, query) if e.get("reason") in wanted]
+
+    return await cluster.shared.get((path, *query.items()), read)
 
 
 def _is_scaling(event: Json, workload: Workload, live: str, began: datetime | None) -> bool:
@@ -274,23 +282,13 @@ async def neighbours(
         DevOpsError: Workloads may not be listed at all.
     """
     namespace = workload.namespace
-    holders, revisions = (
-        cluster.list_all(path_of(r, "apps", namespace=namespace))
-        for r in ("replicasets", "controllerrevisions")
+    around = await cluster.shared.get(
+        ("neighbours", namespace), lambda: _neighbourhood(cluster, namespace, now)
     )
-    (lines, gaps), found = await _both(survey(cluster, namespace, now), [holders, revisions])
-    fresh: set[tuple[str, str]] = set()
-    for what, answer in zip(("replicasets", "controllerrevisions"), found, strict=True):
-        if isinstance(answer, DevOpsError):
-            gaps.append(missing(f"{what} of neighbours", answer))
-            continue
-        for holder in answer:
-            made = moment(metadata_of(holder).get("creationTimestamp"))
-            if made is not None and now - made <= timedelta(seconds=recent_s):
-                fresh |= {
-                    (str(o.get("kind")), str(o.get("name")))
-                    for o in metadata_of(holder).get("ownerReferences") or ()
-                }
+    lines, gaps = around.lines, list(around.gaps)
+    fresh = {
+        owner for owner, made in around.newest.items() if now - made <= timedelta(seconds=recent_s)
+    }
     return [
         Neighbour(
             service=line.name,
@@ -303,6 +301,35 @@ async def neighbours(
         for line in lines
         if (line.kind, line.name) != (workload.kind, workload.name)
     ], gaps
+
+
+@dataclass(frozen=True)
+class _Around:
+    """A namespace's workloads."""
+
+    lines: list[WorkloadLine]
+    gaps: list[Missing]
+    newest: dict[tuple[str, str], datetime]
+    """When the newest revision of a workload was made, by its kind and name."""
+
+
+async def _neighbourhood(cluster: Cluster, namespace: str, now: datetime) -> _Around:
+    kinds = ("replicasets", "controllerrevisions")
+    holders = [cluster.list_all(path_of(r, "apps", namespace=namespace)) for r in kinds]
+    (lines, gaps), found = await _both(survey(cluster, namespace, now), holders)
+    newest: dict[tuple[str, str], datetime] = {}
+    for what, answer in zip(kinds, found, strict=True):
+        if isinstance(answer, DevOpsError):
+            gaps.append(missing(f"{what} of neighbours", answer))
+            continue
+        for holder in answer:
+            made = moment(metadata_of(holder).get("creationTimestamp"))
+            if made is None:
+                continue
+            for owner in metadata_of(holder).get("ownerReferences") or ():
+                key = (str(owner.get("kind")), str(owner.get("name")))
+                newest[key] = max(made, newest.get(key, made))
+    return _Around(lines, gaps, newest)
 
 
 async def _both(first: Any, rest: Sequence[Any]) -> Any:

@@ -35,6 +35,12 @@ def dedup_key(incident_id: str) -> str:
     return f"{key[: DEDUP_CHARS - 33]}:{tail}"
 
 
+def incident_of(key: str) -> str | None:
+    """The incident of one of our keys; None: the key is another's, or was too long to be read."""
+    name, _, incident_id = key.partition(":")
+    return incident_id if name == CLIENT and incident_id and ":" not in incident_id else None
+
+
 def one_line(text: str, max_chars: int) -> str:
     """Foreign text on one line: no escapes, no known secrets, cut at the end."""
     return cut_end(" ".join(clean(text).split()), max_chars)

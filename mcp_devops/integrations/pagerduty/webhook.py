@@ -19,8 +19,18 @@ MAX_BODY_BYTES = 1_000_000
 """Bytes of a webhook that are looked at; real ones are a few kilobytes."""
 MAX_SIGNATURES = 10
 """Signatures of one request that are compared; PagerDuty sends one, two while a secret rotates."""
-HEARD = frozenset({"incident.acknowledged", "incident.unacknowledged", "incident.resolved"})
-"""Event types that say something about an answer."""
+NOTE = "incident.annotated"
+SAYS = {
+    "incident.triggered": "opened",
+    "incident.acknowledged": "acknowledged",
+    "incident.unacknowledged": "taken back to unacknowledged",
+    "incident.reassigned": "reassigned",
+    "incident.reopened": "reopened",
+    "incident.resolved": "resolved",
+    NOTE: "a note was written",
+}
+"""Event types that are heard, and what happened in words. None of them is an approval."""
+NOTE_CHARS = 300
 
 _MOMENT: TypeAdapter[Any] = TypeAdapter(Moment)
 
@@ -37,7 +47,7 @@ class WebhookEvent(Record):
     incident_id: str
     """PagerDuty's id of the incident."""
     dedup_key: str | None
-    """Key that we triggered it with; null: not ours, or not told."""
+    """Key that we triggered it with; null: not ours, or not told (notes do not tell it)."""
     title: str = ""
     """The incident's title: data."""
     url: str = ""
@@ -46,11 +56,21 @@ class WebhookEvent(Record):
     """Who did it; null: automation, which is never a person's decision."""
     person_name: str = ""
     """Their name, where it is told."""
+    more: str = ""
+    """The note's text, or whom it was assigned to: data."""
 
     @property
     def by_person(self) -> bool:
         """Whether a person did it."""
         return self.person_id is not None
+
+    @property
+    def says(self) -> str:
+        """What happened, in a line for a timeline."""
+        what = f"{SAYS[self.kind]} in PagerDuty"
+        if self.kind == NOTE:
+            return f'{what} (data): "{self.more}"'
+        return f"{what}, to {self.more}" if self.more else what
 
 
 def genuine(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> bool:
@@ -80,7 +100,7 @@ def parse(body: bytes) -> WebhookEvent | None:
     """Read a webhook whose signature was found genuine.
 
     Returns:
-        The event, or None for one that says nothing about an answer (pings, notes, ...).
+        The event, or None for one that says nothing about an answer (pings, priorities, ...).
 
     Raises:
         InvalidArguments: It is not a v3 webhook.
@@ -94,7 +114,7 @@ def parse(body: bytes) -> WebhookEvent | None:
     kind = _text(event.get("event_type"))
     if not kind:
         raise _junk("without an event type")
-    if kind not in HEARD:
+    if kind not in SAYS:
         return None
     return _event(event, kind)
 
@@ -103,21 +123,34 @@ def _event(event: Mapping[str, Any], kind: str) -> WebhookEvent:
     data, agent = event.get("data"), event.get("agent")
     data = data if isinstance(data, Mapping) else {}
     agent = agent if isinstance(agent, Mapping) else {}
+    # A note tells of its incident by reference only.
+    about = data.get("incident") if kind == NOTE else data
+    about = about if isinstance(about, Mapping) else {}
     person = _text(agent.get("id")) if _text(agent.get("type")) == "user_reference" else ""
     try:
         return WebhookEvent(
             id=_text(event.get("id")) or _missing("id"),
             kind=kind,
             occurred_at=_MOMENT.validate_python(event.get("occurred_at")),
-            incident_id=_text(data.get("id")) or _missing("data.id"),
+            incident_id=_text(about.get("id")) or _missing("the incident's id"),
             dedup_key=_text(data.get("incident_key"), 255) or None,
             title=_text(data.get("title"), 300),
-            url=_https(_text(data.get("html_url"), 500)),
+            url=_https(_text(about.get("html_url"), 500)),
             person_id=person or None,
             person_name=_text(agent.get("summary"), 120) if person else "",
+            more=_more(kind, data),
         )
     except ValidationError as problem:
         raise _junk("without a time of day that can be read") from problem
+
+
+def _more(kind: str, data: Mapping[str, Any]) -> str:
+    if kind == NOTE:
+        return _text(data.get("content"), NOTE_CHARS)
+    listed = data.get("assignees") if kind == "incident.reassigned" else None
+    people = listed if isinstance(listed, list) else []
+    names = [_text(p.get("summary"), 80) for p in people[:5] if isinstance(p, Mapping)]
+    return ", ".join(n for n in names if n)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

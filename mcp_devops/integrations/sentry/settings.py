@@ -51,11 +51,17 @@ class SentrySettings(WindowSettings):
     """Seconds one of its tools may take."""
     dsn: SecretStr | None = None
     """DSN of the project that keeps the records of rollbacks."""
+    service_dsns: dict[str, SecretStr] = Field(default_factory=dict, max_length=500)
+    """DSNs by workload name, for services whose records belong to a project of their own."""
 
     @property
     def base(self) -> str:
         """The base address as the API's paths are appended to it."""
         return self.url.rstrip("/").removesuffix("/api/0")
+
+    def dsn_of(self, service: str) -> SecretStr | None:
+        """The DSN that a service's records go to; None: they are not kept in Sentry."""
+        return self.service_dsns.get(service, self.dsn)
 
 
 def why_off(settings: SentrySettings) -> str | None:
@@ -69,5 +75,10 @@ def why_off(settings: SentrySettings) -> str | None:
 
 def secrets_of(settings: SentrySettings) -> list[str]:
     """The configured credentials, to be masked wherever they appear."""
-    known = (settings.token, settings.mcp_token, settings.dsn)
+    known = (
+        settings.token,
+        settings.mcp_token,
+        settings.dsn,
+        *settings.service_dsns.values(),
+    )
     return [secret.get_secret_value() for secret in known if secret]

@@ -48,7 +48,7 @@ class SlackClient(WebApi):
         super().__init__(settings, clock, pause=pause, jitter=jitter)
         self._turns: dict[str, asyncio.Lock] = {}
         self._last: dict[str, float] = {}
-        self._own_id = ""
+        self._own: Mapping[str, str] = {}
         self._people: dict[str, tuple[float, Person]] = {}
 
     @property
@@ -67,9 +67,20 @@ class SlackClient(WebApi):
         return self.settings.channel
 
     async def post(
-        self, message: Message | Newest, *, thread: MessageRef | None = None
+        self,
+        message: Message | Newest,
+        *,
+        thread: MessageRef | None = None,
+        channel: str | None = None,
+        broadcast: bool = False,
     ) -> MessageRef:
-        """Post a message to the configured channel, or into a thread.
+        """Post a message to a channel, or into a thread.
+
+        Args:
+            message: What it says.
+            thread: Message under which it stands.
+            channel: Another channel than the configured one: an id, or #name.
+            broadcast: Show it in the channel as well as in the thread.
 
         Raises:
             NotConfigured: No token or no channel.
@@ -77,8 +88,10 @@ class SlackClient(WebApi):
             RateLimited, UpstreamUnavailable: Nothing was posted within deadline_s.
             OutcomeUnknown: It was sent and no answer came: it may stand there.
         """
-        where = thread.channel if thread else self.channel
-        extra = {"thread_ts": thread.ts} if thread else {}
+        where = thread.channel if thread else channel or self.channel
+        extra: dict[str, Any] = {"thread_ts": thread.ts} if thread else {}
+        if thread and broadcast:
+            extra["reply_broadcast"] = True
         body = await self._write("chat.postMessage", where, message, extra, repeatable=False)
         ts = _text(body.get("ts"))
         if not ts:
@@ -143,7 +156,8 @@ class SlackClient(WebApi):
         except (PermissionDenied, PreconditionFailed):
             found = Person(id=user_id, name=user_id)
         else:
-            found = Person(id=user_id, name=_name_in(body.get("user")) or user_id)
+            user = body.get("user")
+            found = Person(id=user_id, name=_name_in(user) or user_id, email=_email_in(user))
         if len(self._people) >= NAMES_KEPT:
             self._people.pop(next(iter(self._people)))
         self._people[user_id] = (now, found)
@@ -165,16 +179,27 @@ class SlackClient(WebApi):
         Raises:
             As post.
         """
-        if not self._own_id:
-            self._own_id = (await self.whoami())["user_id"]
-        return self._own_id
+        return (await self._self())["user_id"]
+
+    async def own_team(self) -> str:
+        """The workspace that the bot is installed in, asked for once.
+
+        Raises:
+            As post.
+        """
+        return (await self._self())["team_id"]
+
+    async def _self(self) -> Mapping[str, str]:
+        if not self._own:
+            self._own = await self.whoami()
+        return self._own
 
     async def _write(
         self,
         method: str,
         channel: str,
         message: Message | Newest,
-        extra: Mapping[str, str],
+        extra: Mapping[str, Any],
         *,
         repeatable: bool,
     ) -> Mapping[str, Any]:
@@ -238,6 +263,15 @@ def _name_in(user: Any) -> str:
     profile = profile if isinstance(profile, Mapping) else {}
     names = (profile.get("display_name"), user.get("real_name"), user.get("name"))
     return next((n for n in (_text(x) for x in names) if n), "")
+
+
+def _email_in(user: Any) -> str | None:
+    """The address of a person, if Slack has seen that it is theirs."""
+    if not isinstance(user, Mapping) or user.get("is_email_confirmed") is not True:
+        return None
+    profile = user.get("profile")
+    email = profile.get("email") if isinstance(profile, Mapping) else None
+    return email if isinstance(email, str) and 3 <= len(email) <= 254 else None
 
 
 def _text(value: Any) -> str:

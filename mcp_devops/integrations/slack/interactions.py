@@ -109,6 +109,7 @@ def parse_payload(payload: Any) -> Click | None:
         user_id=user_id,
         user_name=_line(user.get("username")) or _line(user.get("name")) or user_id,
         team_id=_word(_mapping(payload.get("team")).get("id")) or _word(user.get("team_id")),
+        user_team_id=_word(user.get("team_id")),
         message=_message(payload),
         clicked_ts=_word(action.get("action_ts")),
         response_url=_url(payload.get("response_url")),

@@ -51,7 +51,7 @@ def incident_message(incident: Incident, *, link: str | None = None) -> Message:
 
     Args:
         incident: As it stands.
-        link: Page of the incident, https.
+        link: Page of the incident, http or https.
     """
     target, verdict = incident.target, incident.verdict
     name = f"{target.namespace}/{target.name}"
@@ -69,7 +69,7 @@ def incident_message(incident: Incident, *, link: str | None = None) -> Message:
     blocks += _verdict_blocks(verdict) if verdict else [section("No verdict yet.")]
     if incident.verification:
         blocks.append(section(f"*After the rollback:* {foreign(incident.verification.says)}"))
-    if link and link.startswith("https://") and not set(link) & set('<>|" \n'):
+    if link and link.startswith(("https://", "http://")) and not set(link) & set('<>|" \n'):
         blocks.append(section(f"<{escaped(link, 1000)}|Open the incident>"))
     blocks.append(context(f"Updated {utc(incident.updated_at)} UTC. {_open(incident)}"))
     said = verdict.headline if verdict else "no verdict yet"

@@ -34,7 +34,9 @@ class Person(Record):
     id: str
     """User id."""
     name: str
-    """Display name, cleaned; the id where names may not be read."""
+    """Display name, cleaned; the id where names may not be read. People choose it themselves."""
+    email: str | None = None
+    """Address that Slack confirmed; null: not told (scope users:read.email), or not confirmed."""
 
 
 class Decision(StrEnum):
@@ -58,7 +60,10 @@ class Click(Record):
     user_name: str
     """Their name, as Slack sends it: data."""
     team_id: str
-    """Their workspace; empty: not told."""
+    """Workspace in which it was clicked; empty: not told."""
+    user_team_id: str = ""
+    """The person's own workspace: another one in a channel that two of them share; empty: not
+    told."""
     message: MessageRef | None
     """The message that was clicked."""
     clicked_ts: str

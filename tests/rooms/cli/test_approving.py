@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import getpass
-
 import pytest
 
-from mcp_devops.errors import ApprovalDenied, NotFound, PreconditionFailed
-from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
+from mcp_devops.errors import ApprovalDenied, NotFound, PermissionDenied, PreconditionFailed
+from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus, Terms
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
+from mcp_devops.toolkit.local_user import local_user
 from tests.rooms.cli.conftest import Terminal, plan
 from tests.rooms.cli.test_commands import process
 
@@ -38,7 +37,7 @@ def test_a_yes_is_asked_to_be_confirmed_and_then_recorded_with_the_persons_name(
         assert fact in result.output, "the person sees what is approved"
     found = terminal.answered(waiting.id)
     assert found.status is ApprovalStatus.APPROVED
-    assert (found.answered_by, found.channel) == (getpass.getuser(), "terminal")
+    assert (found.answered_by, found.channel) == (local_user(), "terminal")
     assert found.note == "go ahead"
 
 
@@ -142,3 +141,37 @@ def test_a_yes_of_a_terminal_is_spent_by_the_server_for_this_plan_only(terminal:
 
     assert terminal.within(spend).id == waiting.id
     assert terminal.answered(waiting.id).status is ApprovalStatus.USED
+
+
+def test_who_is_not_on_the_list_is_refused_and_says_what_they_like_in_vain(
+    terminal: Terminal,
+) -> None:
+    waiting = listed(terminal, "ann")
+    for words in (("approve", waiting.id, "-y"), ("deny", waiting.id)):
+        result = terminal.here(*words, "--as", "ann")
+        assert isinstance(result.exception, PermissionDenied)
+        assert "ann" in result.exception.fix
+    assert terminal.answered(waiting.id).status is ApprovalStatus.PENDING
+
+    async def refused(database: Database, journal: Journal, desk: ApprovalDesk) -> list[str]:
+        return [e.actor async for e in journal.stream() if e.kind is EntryKind.NOTE]
+
+    assert terminal.within(refused) == [f"{local_user()}, who says to be ann"] * 2
+
+
+def test_who_is_on_the_list_is_recorded_with_the_name_they_give(terminal: Terminal) -> None:
+    waiting = listed(terminal, local_user())
+    result = terminal.here("approve", waiting.id, "-y", "--as", "Ann\x1b[2J of the night shift")
+    assert f"Who may answer: {local_user()}" in result.output
+    found = terminal.answered(waiting.id)
+    assert found.answered_by == f"{local_user()}, who says to be Ann of the night shift"
+
+
+def listed(terminal: Terminal, *approvers: str) -> Approval:
+    """An approval that a watching server asked for, with its policy's list."""
+
+    async def ask(database: Database, journal: Journal, desk: ApprovalDesk) -> Approval:
+        desk.terms_of = lambda _: Terms(approvers)
+        return await desk.request(plan("cart"), "responder")
+
+    return terminal.within(ask)

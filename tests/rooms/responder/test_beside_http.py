@@ -17,6 +17,8 @@ from tests.rooms.responder.test_death import CART, watches
 from tests.rooms.responder.test_service import ALONE
 
 SECRET = "deployments-are-signed"
+SOON = {"MCP_DEVOPS_INCIDENT__VERIFY_WINDOW_S": "10", "MCP_DEVOPS_INCIDENT__STEADY_S": "3"}
+"""How long a rollback is looked at before it counts: the shortest, for it is waited for."""
 
 
 def free_port() -> int:
@@ -30,6 +32,7 @@ async def test_it_serves_answers_rollouts_and_takes_signed_webhooks(tmp_path: Pa
         port = free_port()
         environment = {
             **it.environment,
+            **SOON,
             "MCP_DEVOPS_RESPONSE__POLICY_FILE": str(tmp_path / "policy.yaml"),
             "MCP_DEVOPS_WEBHOOK__DEPLOYMENT_SECRET": SECRET,
         }

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from mcp_devops.gateway.approvals import ApprovalDesk, ApprovalStatus
 from mcp_devops.journal.database import open_database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.scenarios.listening import listening
+from mcp_devops.scenarios.recorded import load
 from mcp_devops.scenarios.serving import connect, replayed
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import SystemClock
@@ -63,6 +64,27 @@ class Watches:
             except sqlite3.OperationalError:
                 return []
 
+    def recorded(self, uid: str) -> int:
+        """How many steps of a workload's runs DBOS has kept."""
+        return self._durable("SELECT count(*) FROM operation_outputs WHERE true", uid)
+
+    def ended(self, uid: str) -> bool:
+        """Whether DBOS has kept the end of a workload's run."""
+        return (
+            self._durable("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'", uid) > 0
+        )
+
+    def _durable(self, query: str, uid: str) -> int:
+        file = self.state / "runs.db"
+        if not file.exists():
+            return 0
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as connection:
+            try:
+                mine = f"{query} AND workflow_uuid LIKE ?"
+                return int(connection.execute(mine, (f"run-{uid}-%",)).fetchone()[0])
+            except sqlite3.OperationalError:
+                return 0
+
     async def until(self, holds: Callable[[], object], seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             while not holds():
@@ -87,6 +109,9 @@ async def watches(folder: Path, policy: str) -> AsyncIterator[Watches]:
         connect(environment, folder, world.scenario, cluster, token, metrics)
         environment["MCP_DEVOPS_PAGERDUTY__URL"] = await enter(listening(Starlette(routes=routes)))
         environment["MCP_DEVOPS_PAGERDUTY__ROUTING_KEY"] = KEY
+        # The shortest verification: it is waited for in real time.
+        environment["MCP_DEVOPS_INCIDENT__VERIFY_WINDOW_S"] = "10"
+        environment["MCP_DEVOPS_INCIDENT__STEADY_S"] = "3"
         yield Watches(folder, environment, pages)
 
 
@@ -101,12 +126,7 @@ async def test_killed_while_a_person_is_asked_the_answer_still_counts_and_once(
         async with it.one():
             await it.until(lambda: it.rows(pending) and it.pages.pages)
         (approval,) = it.rows(pending)
-        async with open_database(it.state / "state.db") as database:
-            journal = Journal(database, Redactor(), SystemClock().now)
-            desk = ApprovalDesk(database, journal, SystemClock(), 600)
-            await desk.answer(
-                str(approval[0]), ApprovalStatus.APPROVED, who="ann", channel="terminal"
-            )
+        await say_yes(it, str(approval[0]))
         async with it.one():
             await it.until(lambda: it.rows(CART))
         async with open_database(it.state / "state.db") as database:
@@ -133,6 +153,48 @@ async def test_killed_in_the_middle_of_its_action_it_is_finished_and_not_repeate
     assert it.rows(CART) == [("recovered",)], it.said()[-3000:]
     assert len(it.rows(SENT)) == 1, "the rollback is sent once"
     assert ("done",) in it.rows("SELECT status FROM actions")
+
+
+@pytest.mark.parametrize("policy", [ALONE, ASKING], ids=["alone", "asking"])
+async def test_killed_after_every_single_step_it_does_each_thing_once(
+    tmp_path: Path, policy: str
+) -> None:
+    cart = next(
+        thing["metadata"]["uid"]
+        for thing in load("crash-loop").cluster["lists"]["deployments"]
+        if thing["metadata"]["name"] == "cart"
+    )
+    pending = "SELECT id FROM approvals WHERE status = 'pending'"
+    asking = policy == ASKING
+    kept = [0]
+    async with watches(tmp_path, policy) as it:
+        while not it.ended(cart):
+            async with it.one() as process:
+                async with asyncio.timeout(60):
+                    while it.recorded(cart) == kept[-1] and not it.ended(cart):
+                        assert process.returncode is None, it.said()[-3000:]
+                        if asking and it.pages.pages and (found := it.rows(pending)):
+                            await say_yes(it, str(found[0][0]))
+                        await asyncio.sleep(0.005)
+                process.kill()
+            kept.append(it.recorded(cart))
+        async with open_database(it.state / "state.db") as database:
+            chain = await Journal(database, Redactor(), SystemClock().now).verify()
+    assert len(kept) > 4, "it was killed again and again"
+    assert it.rows(CART) == [("recovered",)], it.said()[-3000:]
+    assert len(it.rows(SENT)) == 1, "the rollback is sent once"
+    assert it.rows("SELECT status FROM actions") == [("done",)]
+    channels = it.rows("SELECT status, channel FROM approvals")
+    assert channels == [("used", "terminal" if asking else "policy")], "none is invented or lost"
+    assert it.pages.pages == int(asking), "nobody is woken twice"
+    assert chain.ok
+
+
+async def say_yes(it: Watches, approval_id: str) -> None:
+    async with open_database(it.state / "state.db") as database:
+        journal = Journal(database, Redactor(), SystemClock().now)
+        desk = ApprovalDesk(database, journal, SystemClock(), 600)
+        await desk.answer(approval_id, ApprovalStatus.APPROVED, who="ann", channel="terminal")
 
 
 async def test_a_signal_ends_it_in_order_and_a_second_start_goes_on(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from mcp_devops.errors import InvalidArguments, PreconditionFailed
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database, open_database
-from mcp_devops.responder.durable import DEAD_AFTER_S
+from mcp_devops.responder.heartbeat import PACE
 from mcp_devops.responder.metrics import Readiness, parse_address, telling
 from mcp_devops.server.metrics import Metrics
 from mcp_devops.toolkit.clock import SystemClock
@@ -59,10 +59,10 @@ async def test_it_is_ready_while_its_heartbeat_is_fresh_and_healthy_all_the_time
             await look()
             await beat(database, 1)
             await look()
-            await beat(database, DEAD_AFTER_S + 1)
+            await beat(database, PACE.dead_s + 1)
             await look()
             numbers = await web.get("/metrics")
-    silent = f"no heartbeat for {DEAD_AFTER_S:g} s"
+    silent = f"no heartbeat for {PACE.dead_s:g} s"
     assert answers == [
         (503, "starting", 200),
         (503, silent, 200),

@@ -246,3 +246,17 @@ def test_a_probability_that_is_no_number_never_acts() -> None:
 def test_the_same_facts_give_the_same_response() -> None:
     moment: datetime = NOW
     assert respond(now=moment, frozen=FREEZE) == respond(now=moment, frozen=FREEZE)
+
+
+def test_what_has_passed_by_itself_is_written_down_and_wakes_nobody() -> None:
+    held = verdict(Action.HOLD, vetoes=(veto("not_sustained"),), findings=(finding(1.5),))
+    over = held.model_copy(update={"passed": True})
+    assert respond(held).kind is Kind.ASK
+    assert (respond(over).kind, respond(over).wakes) == (Kind.RECORD, False)
+    assert any("passed by itself" in reason for reason in respond(over).reasons)
+
+
+@pytest.mark.parametrize("code", ["several_services", "source_missing", "new_vulnerability"])
+def test_what_passed_does_not_hide_what_else_is_wrong(code: str) -> None:
+    held = verdict(Action.HOLD, vetoes=(veto(code), veto("not_sustained")), passed=True)
+    assert respond(held).kind is Kind.ASK

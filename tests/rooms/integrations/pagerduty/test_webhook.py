@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mcp_devops.errors import InvalidArguments
 from mcp_devops.integrations.pagerduty.webhook import genuine, parse
-from tests.support.pagerduty import signed, webhook
+from tests.support.pagerduty import note_webhook, signed, webhook
 
 SECRET = "whsec-correct-horse"
 
@@ -64,7 +64,16 @@ def test_what_automation_does_is_nobodys_decision(agent: Any) -> None:
     assert event is not None and not event.by_person and event.person_name == ""
 
 
-@pytest.mark.parametrize("kind", ["pagey.ping", "incident.annotated", "incident.triggered"])
+def test_a_note_and_a_new_assignee_are_read_as_data() -> None:
+    note = parse(json.dumps(note_webhook("DB is full\n\x1b[2J<!here>")).encode())
+    assert note is not None and note.incident_id == "QINC0001" and note.dedup_key is None
+    assert note.says == 'a note was written in PagerDuty (data): "DB is full <!here>"'
+    about = webhook()["event"]["data"] | {"assignees": [{"summary": "Bob"}, 1, {"summary": None}]}
+    moved = parse(json.dumps(webhook("incident.reassigned", data=about)).encode())
+    assert moved is not None and moved.says == "reassigned in PagerDuty, to Bob"
+
+
+@pytest.mark.parametrize("kind", ["pagey.ping", "incident.priority_updated", "service.updated"])
 def test_other_events_say_nothing(kind: str) -> None:
     assert parse(json.dumps(webhook(kind)).encode()) is None
 

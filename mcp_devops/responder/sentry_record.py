@@ -1,0 +1,104 @@
+"""Writes a rollback down in Sentry: an event in the service's project, a deploy of what is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from mcp_devops.errors import DevOpsError, NotFound
+from mcp_devops.incidents.store import Stored
+from mcp_devops.incidents.versions import versions
+from mcp_devops.integrations.sentry.client import SentryClient
+from mcp_devops.integrations.sentry.record import (
+    DeployNote,
+    Resolution,
+    annotate_deploy,
+    event_id_of,
+    send_event,
+)
+from mcp_devops.integrations.sentry.releases import release_named
+from mcp_devops.integrations.sentry.settings import SentrySettings
+from mcp_devops.model.change import Change
+from mcp_devops.model.incident import IncidentStatus
+from mcp_devops.text.secrets import Redactor
+from mcp_devops.toolkit.clock import Clock
+from mcp_devops.toolkit.context import Services
+
+UNKNOWN = "unknown"
+DONE = frozenset({IncidentStatus.RECOVERED, IncidentStatus.NOT_RECOVERED})
+"""Statuses in which the old revision surely serves again."""
+
+
+async def record_in_sentry(
+    services: Services, settings: SentrySettings, clock: Clock, redactor: Redactor, stored: Stored
+) -> tuple[str, ...]:
+    """Record an incident's rollback, as far as Sentry is configured; a repeat counts once.
+
+    Args:
+        services: For the client, where the API is configured; an event needs a DSN only.
+        settings: Sentry's.
+        clock: For the event's time.
+        redactor: Knows the configured secrets.
+        stored: The incident; without an action nothing is recorded.
+
+    Returns:
+        What could not be recorded, and why.
+    """
+    change = stored.context.change if stored.context else None
+    if stored.plan is None or change is None:
+        return ()
+    told = versions(change)
+    wanted: list[Awaitable[object]] = []
+    dsn = settings.dsn_of(stored.incident.target.name)
+    if dsn is not None:
+        own = settings.model_copy(update={"dsn": dsn})
+        resolution = _resolution(stored, change, told.new, told.old, clock)
+        diagnostics = stored.context.model_dump(mode="json") if stored.context else None
+        wanted.append(send_event(own, clock, resolution, diagnostics, redactor))
+    client = await services.find(SentryClient)
+    if client is not None and told.old is not None and stored.incident.status in DONE:
+        wanted.append(_annotated(client, stored, told.old))
+    lost = []
+    for answer in await asyncio.gather(*wanted, return_exceptions=True):
+        if isinstance(answer, DevOpsError):
+            lost.append(f"Sentry: {answer.code}: {answer.what}")
+        elif isinstance(answer, BaseException):
+            raise answer
+    return tuple(lost)
+
+
+def _resolution(
+    stored: Stored, change: Change, new: str | None, old: str | None, clock: Clock
+) -> Resolution:
+    incident = stored.incident
+    before = change.previous
+    images: dict[str, Any] = {
+        "from_release": new or next(iter(change.revision.images), UNKNOWN),
+        "to_release": old or next(iter(before.images if before else ()), UNKNOWN),
+    }
+    plan = stored.plan
+    return Resolution(
+        event_id=event_id_of(incident.id, plan.digest if plan else "", incident.status.value),
+        at=clock.now(),
+        service=incident.target.name,
+        deployment_id=f"{change.uid}-{change.revision.number}",
+        outcome=incident.status.value,
+        reason=incident.verdict.headline if incident.verdict else "",
+        **images,
+    )
+
+
+async def _annotated(client: SentryClient, stored: Stored, version: str) -> None:
+    incident = stored.incident
+    try:
+        release = await release_named(client, version, incident.target.name)
+    except NotFound:
+        # Not every team names releases, and there is nothing to write it on.
+        return
+    note = DeployNote(
+        release=release,
+        environment=client.settings.environment or "production",
+        name=f"rollback {incident.id}",
+    )
+    await annotate_deploy(client, note)

@@ -1,0 +1,73 @@
+"""A run that fails by itself is not forgotten: a person is woken to watch in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from mcp_devops.decision.policy import Policy
+from mcp_devops.journal.database import open_database
+from mcp_devops.model.target import Workload
+from mcp_devops.responder.durable import Runs, runs_url
+from mcp_devops.responder.policy import Observe
+from mcp_devops.responder.policy_file import PolicyFile
+from mcp_devops.responder.rollouts import Rollout
+from mcp_devops.responder.run import Steps
+from mcp_devops.toolkit.clock import SystemClock
+from tests.rooms.responder.test_service import ASKING, night
+
+ORDERS = Rollout(
+    target=Workload(cluster="here", namespace="shop", name="orders"),
+    uid="uid-9",
+    template_hash="9" * 64,
+)
+
+
+class Breaking:
+    """Steps of which the first cannot be done."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Rollout, str]] = []
+        self.news = asyncio.Event()
+
+    async def begin(self, rollout: Rollout, replica: str) -> float:
+        raise ValueError(rollout.uid)
+
+    async def broken(self, rollout: Rollout, failure: str) -> None:
+        self.told.append((rollout, failure))
+        self.news.set()
+
+
+async def test_a_run_that_ends_by_its_own_failure_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = Breaking()
+    async with open_database(tmp_path / "state.db") as database:
+        runs = Runs(
+            cast(Any, steps), database, SystemClock(), runs_url(tmp_path), "local", attempts=1
+        )
+        async with asyncio.timeout(60), runs.running(lambda _: Observe()):
+            await runs.start(ORDERS)
+            await steps.news.wait()
+    assert steps.told == [(ORDERS, "ValueError")]
+    assert "its run broke" in caplog.text and "uid-9" in caplog.text
+
+
+async def test_a_person_is_paged_once_to_watch_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with night("crash-loop", tmp_path, monkeypatch, ASKING, approval_ttl_s=2) as it:
+        await it.ended("cart")
+        policy = PolicyFile(tmp_path / "policy.yaml", it.gateway.clock, Policy())
+        steps = Steps(it.gateway, policy, it.responder.people, it.responder.watch)
+        await steps.begin(ORDERS, "local")
+        for _ in range(2):
+            await steps.broken(ORDERS, "ValueError")
+        run = await it.ended("orders")
+    about = [e for e in it.pages.events if e.get("payload", {}).get("component") == "orders"]
+    assert len({e["dedup_key"] for e in about}) == 1
+    assert "nobody watches its rollout now" in str(about[0])
+    assert run["status"] == "broken"
