@@ -361,7 +361,7 @@ def _seconds(value: float | None) -> str:
 
 def show(found: Sequence[Incident]) -> dict[str, Any]:
     """Print the table, keep the figures, and give the summary."""
-    console = Console()
+    console = Console(width=132)
     names = ("kind", "service", "status", "detected", "decided", "back", "recovered")
     table = Table(*names, "paged", "right")
     for it in sorted(found, key=lambda i: (i.kind, i.at)):
