@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mcp_devops.errors import UpstreamError
 from mcp_devops.incidents.error_tracker import issues
@@ -55,13 +55,9 @@ class _Run:
         self.gaps = Gaps(question.deadline_s)
         self.tasks: list[asyncio.Task[object]] = []
 
-    def begin(self, work: Awaitable[T]) -> asyncio.Task[T]:
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start one source."""
-
-        async def run() -> T:
-            return await work
-
-        task = asyncio.create_task(run())
+        task = asyncio.create_task(work)
         self.tasks.append(task)
         return task
 
@@ -188,12 +184,18 @@ async def _around(
     since = started - timedelta(seconds=AROUND_S)
     now = clock.now()
     recent_s = (now - since).total_seconds()
-    return await asyncio.gather(
-        gaps.listed(
-            "scaling events", scaling_events(cluster, target, since, live.revision.name, started)
-        ),
-        gaps.listed("other workloads", neighbours(cluster, target, now, started, recent_s)),
-    )
+    revision = live.revision.name
+
+    # Each makes its work itself: what is cancelled before it begins then leaves nothing behind.
+    async def scaling() -> list[ScalingEvent]:
+        work = scaling_events(cluster, target, since, revision, started)
+        return await gaps.listed("scaling events", work)
+
+    async def others() -> list[Neighbour]:
+        work = neighbours(cluster, target, now, started, recent_s)
+        return await gaps.listed("other workloads", work)
+
+    return await asyncio.gather(scaling(), others())
 
 
 async def _requests(run: _Run, change: asyncio.Task[Change | None]) -> RequestEvidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -172,17 +172,17 @@ async def _from_prometheus(
     compared = await compare_prometheus(client, subject, started, rule)
     if compared is None or compared.convention is None:
         return compared
-    rates, calls = await asyncio.gather(
-        gaps.attempt(
-            "prometheus",
-            "error rates of other services",
-            neighbour_rates(client, compared.convention, compared.windows),
-        ),
-        gaps.attempt(
-            "prometheus",
-            "calls to dependencies",
-            outbound_calls(client, subject, compared.windows),
-        ),
-    )
-    found.rates, found.outbound = rates, tuple(calls or ())
+    convention, windows = compared.convention, compared.windows
+
+    # Each makes its work itself: what is cancelled before it begins then leaves nothing behind.
+    async def rates() -> Rates | None:
+        work = neighbour_rates(client, convention, windows)
+        return await gaps.attempt("prometheus", "error rates of other services", work)
+
+    async def calls() -> Sequence[OutboundCalls] | None:
+        work = outbound_calls(client, subject, windows)
+        return await gaps.attempt("prometheus", "calls to dependencies", work)
+
+    found.rates, outbound = await asyncio.gather(rates(), calls())
+    found.outbound = tuple(outbound or ())
     return compared

@@ -28,7 +28,6 @@ from mcp_devops.model.target import Workload
 from mcp_devops.responder.answering import Answers
 from mcp_devops.responder.hearing import heard_from_pagerduty
 from mcp_devops.responder.outbox import Outbox, Owed
-from mcp_devops.responder.policy_file import PolicyFile
 from mcp_devops.responder.response import Response
 from mcp_devops.responder.telling import Front, Teller, body
 from mcp_devops.toolkit.clock import Clock
@@ -63,7 +62,6 @@ class People:
         database: Database,
         store: IncidentStore,
         desk: ApprovalDesk,
-        policy: PolicyFile,
         clock: Clock,
         front: Front | None = None,
         public_url: str | None = None,
@@ -72,7 +70,6 @@ class People:
         self._database = database
         self._store = store
         self._desk = desk
-        self._policy = policy
         self._clock = clock
         self.teller = Teller(services, database, store, desk, clock, front or Front(), public_url)
         self._outbox = Outbox(database, clock, self.teller.deliver, self._report)

@@ -109,7 +109,7 @@ async def watching(
     desk = await services.get(ApprovalDesk)
     store = await services.get(IncidentStore)
     public_url = settings.public_url
-    people = People(services, database, store, desk, policy, clock, front, public_url)
+    people = People(services, database, store, desk, clock, front, public_url)
     cluster = await (await services.get(KubernetesClient)).cluster(context)
     started: list[Runs] = []
 

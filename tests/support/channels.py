@@ -15,7 +15,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from mcp_devops.decision.policy import Policy
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.opening import open_gateway
@@ -25,8 +24,8 @@ from mcp_devops.journal.entry import Entry
 from mcp_devops.model.incident import IncidentStatus
 from mcp_devops.responder.people import People
 from mcp_devops.responder.policy import Page, Resolve
-from mcp_devops.responder.policy_file import PolicyFile
 from mcp_devops.responder.response import Kind, Response
+from mcp_devops.responder.team_policy import follow_team_policy
 from mcp_devops.responder.telling import Front
 from mcp_devops.scenarios.listening import listening
 from mcp_devops.settings import ServerSettings
@@ -185,10 +184,10 @@ async def shift(
         )
         get = gateway.services.get
         store, desk = await get(IncidentStore), await get(ApprovalDesk)
-        rules = PolicyFile(file, clock, Policy())
-        rules.require()
+        monkeypatch.setenv("MCP_DEVOPS_RESPONSE__POLICY_FILE", str(file))
+        await follow_team_policy(gateway)
         database = await get(Database)
-        people = People(gateway.services, database, store, desk, rules, clock, front, public_url)
+        people = People(gateway.services, database, store, desk, clock, front, public_url)
         opened = await store.open(TARGET, "responder")
         judged = opened.incident.model_copy(update={"verdict": verdict(), "revision": 7})
         await store.save(opened.model_copy(update={"incident": judged}), "judged", "responder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
@@ -30,9 +31,15 @@ async def together(asks: Sequence[Awaitable[T]], *, limit: int = 20) -> list[T |
             except DevOpsError as failure:
                 results[index] = failure
 
-    async with anyio.create_task_group() as group:
-        for index, ask in enumerate(asks):
-            group.start_soon(run, index, ask)
+    try:
+        async with anyio.create_task_group() as group:
+            for index, ask in enumerate(asks):
+                group.start_soon(run, index, ask)
+    finally:
+        # What was cancelled before its turn never began; nothing else minds being closed now.
+        for ask in asks:
+            if inspect.iscoroutine(ask):
+                ask.close()
     return [r for r in results if r is not None]
 
 

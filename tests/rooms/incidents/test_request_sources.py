@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import inspect
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -210,3 +213,25 @@ async def test_without_a_version_no_issue_is_looked_for() -> None:
         )
         assert await issues(gaps, Found(clients), unknown, "checkout", DEPLOYED) is None
     assert gaps.missing == ()
+
+
+def waiting_to_begin() -> set[str]:
+    """Names of what was asked for in this very moment and has not begun."""
+    coroutines = [task.get_coro() for task in asyncio.all_tasks()]
+    return {
+        c.__qualname__
+        for c in coroutines
+        if inspect.iscoroutine(c) and inspect.getcoroutinestate(c) == inspect.CORO_CREATED
+    }
+
+
+async def test_what_is_cancelled_before_a_question_begins_leaves_nothing_behind() -> None:
+    async with sources() as clients:
+        task = asyncio.create_task(asked(clients))
+        while not any("attempt" in n or "_from_prometheus" in n for n in waiting_to_begin()):
+            assert not task.done()
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    gc.collect()  # what was never awaited would be told here, and warnings are errors
+    assert task.cancelled()

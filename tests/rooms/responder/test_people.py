@@ -277,9 +277,7 @@ async def test_without_any_channel_the_timeline_says_that_nobody_was_told(
     async with open_gateway(it.gateway.settings, channel="test") as alone:
         store = await alone.services.get(IncidentStore)
         database = await alone.services.get(Database)
-        people = type(it.people)(
-            alone.services, database, store, it.desk, it.people._policy, it.clock
-        )
+        people = type(it.people)(alone.services, database, store, it.desk, it.clock)
         async with people.running():
             await people.page(it.incident_id, response(), "It fails.", "Look.")
             await people.close(it.incident_id, response(), recovered=True)

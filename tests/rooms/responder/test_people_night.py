@@ -59,6 +59,8 @@ class Night:
         await until(lambda: self.there.slack.find("Approve?"), 60)
         found = self.there.slack.find("Approve?")
         assert found is not None
+        # The mail with the question is not sent any more once it is answered.
+        await until(lambda: len(self.there.mail.taken) >= 2)
         return found
 
     async def ended(self) -> str:
