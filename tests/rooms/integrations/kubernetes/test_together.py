@@ -27,7 +27,8 @@ async def test_what_is_cancelled_before_its_turn_leaves_nothing_behind() -> None
         began.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(together([hang() for _ in range(5)], limit=1))
+    asked = together([hang() for _ in range(5)], limit=1)
+    task = asyncio.create_task(asked)
     await began.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
