@@ -273,20 +273,8 @@ class ApprovalDesk:
         who: str,
         channel: str,
     ) -> None:
-        self._journal.append_in(
-            connection,
-            EntryKind.NOTE,
-            actor=who,
-            subject=approval.plan.tool,
-            incident_id=approval.plan.incident_id,
-            body={
-                "what": "an answer was refused: not on the list of approvers",
-                "approval_id": approval.id,
-                "plan_digest": approval.digest,
-                "status": status.value,
-                "channel": channel,
-            },
-        )
+        what = "an answer was refused: not on the list of approvers"
+        self._append(connection, EntryKind.NOTE, approval, status, who, channel, what=what)
 
     def _record(
         self,
@@ -297,9 +285,22 @@ class ApprovalDesk:
         channel: str,
         note: str,
     ) -> None:
+        kind = EntryKind.APPROVAL_ANSWERED
+        self._append(connection, kind, approval, status, who, channel, note=note)
+
+    def _append(
+        self,
+        connection: Connection,
+        kind: EntryKind,
+        approval: Approval,
+        status: ApprovalStatus,
+        who: str,
+        channel: str,
+        **more: str,
+    ) -> None:
         self._journal.append_in(
             connection,
-            EntryKind.APPROVAL_ANSWERED,
+            kind,
             actor=who,
             subject=approval.plan.tool,
             incident_id=approval.plan.incident_id,
@@ -308,6 +309,6 @@ class ApprovalDesk:
                 "plan_digest": approval.digest,
                 "status": status.value,
                 "channel": channel,
-                "note": note,
+                **more,
             },
         )

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from mcp_devops.responder.team_policy import follow_team_policy
 from mcp_devops.responder.telling import Front
 from mcp_devops.scenarios.listening import listening
 from mcp_devops.settings import ServerSettings
-from mcp_devops.toolkit.clock import SystemClock
+from tests.support.moved_clock import Hands
 from tests.support.pagerduty import KEY, TARGET, FakePagerDuty, plan, verdict
 from tests.support.slack import FakeSlack, connection, slack_server
 from tests.support.smtp import FakeMail, mail_server
@@ -39,23 +38,6 @@ ANN = """version: 1
 defaults:
   approval: {approvers: [U0ANN]}
 """
-
-
-class Hands:
-    """The real clock, moved by hand."""
-
-    def __init__(self) -> None:
-        self.offset = timedelta()
-        self._real = SystemClock()
-
-    def now(self) -> datetime:
-        return self._real.now() + self.offset
-
-    def monotonic(self) -> float:
-        return self._real.monotonic() + self.offset.total_seconds()
-
-    def move(self, seconds: float) -> None:
-        self.offset += timedelta(seconds=seconds)
 
 
 @dataclass

@@ -21,22 +21,13 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from mcp_devops.scenarios.patching import patched
+from mcp_devops.scenarios.replay_kubernetes import KINDS
 from mcp_devops.scenarios.selecting import chosen
 from tests.support.many_metrics import answered
 from tests.support.many_objects import HEALTHY, Change, Deployment, many
 
 Json = dict[str, Any]
 
-KINDS = {
-    "deployments": ("Deployment", "apps/v1"),
-    "statefulsets": ("StatefulSet", "apps/v1"),
-    "daemonsets": ("DaemonSet", "apps/v1"),
-    "replicasets": ("ReplicaSet", "apps/v1"),
-    "controllerrevisions": ("ControllerRevision", "apps/v1"),
-    "pods": ("Pod", "v1"),
-    "events": ("Event", "v1"),
-    "horizontalpodautoscalers": ("HorizontalPodAutoscaler", "autoscaling/v1"),
-}
 LOG = "2026-11-20T13:11:33Z panic: required key PAYMENT_URL is missing\n"
 
 

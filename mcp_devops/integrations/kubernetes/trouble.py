@@ -374,7 +374,7 @@ def _summary(sight: _Sight, found: RolloutClass, new: RevisionPods) -> str:
     if found is RolloutClass.HEALTHY:
         return f"Healthy: {serves}, all of the newest revision."
     if found is RolloutClass.PROGRESSING:
-        return f"The rollout goes on: {serves}{old}; nothing fails."
+        return f"The rollout goes on: {serves}{old}; no pod fails."
     if found is RolloutClass.START_UP_CHURN:
         return f"Restarted at the start and ready since: {serves}{old}."
     if found is RolloutClass.FULL_OUTAGE:

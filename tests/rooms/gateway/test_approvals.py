@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from mcp_devops.gateway.asking import PersonAnswer, Question
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
-from mcp_devops.toolkit.clock import SystemClock
 from tests.rooms.gateway.conftest import CALLER, Opened
+from tests.support.moved_clock import Hands
 from tests.support.postgres import postgres, postgres_url
 from tests.support.waiting import until
 
@@ -28,20 +28,6 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     if request.param == "sqlite":
         return Opened(tmp_path)
     return Opened(tmp_path, request.getfixturevalue("postgres_url"))
-
-
-class Hands:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.offset = timedelta()
-        self._real = SystemClock()
-
-    def now(self) -> datetime:
-        return self._real.now() + self.offset
-
-    def monotonic(self) -> float:
-        return self._real.monotonic() + self.offset.total_seconds()
 
 
 async def never(question: Question) -> PersonAnswer:

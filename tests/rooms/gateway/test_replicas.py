@@ -22,7 +22,8 @@ from mcp_devops.journal.entry import EntryKind
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.target import Workload
 from tests.rooms.gateway.conftest import Opened
-from tests.rooms.gateway.test_approvals import RESTART, Hands
+from tests.rooms.gateway.test_approvals import RESTART
+from tests.support.moved_clock import Hands
 from tests.support.postgres import postgres, postgres_url
 
 __all__ = ["postgres", "postgres_url"]

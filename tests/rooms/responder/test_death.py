@@ -38,12 +38,19 @@ class Watches:
     @asynccontextmanager
     async def one(self) -> AsyncIterator[asyncio.subprocess.Process]:
         """A watch; it is killed at the end of the block."""
-        with (self.folder / "watch.log").open("ab") as log:
+        async with self.started(self.environment, "watch", self.state) as process:
+            yield process
+
+    @asynccontextmanager
+    async def started(
+        self, environment: dict[str, str], name: str, state: Path
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A watch that says what it does in NAME.log; it is killed at the end of the block."""
+        with (self.folder / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "mcp_devops", "watch", "-n", "shop"),
-                *("--policy", str(self.folder / "policy.yaml")),
-                *("--state-dir", str(self.state)),
-                env=self.environment,
+                *("--policy", str(self.folder / "policy.yaml"), "--state-dir", str(state)),
+                env=environment,
                 stdout=log,
                 stderr=log,
             )

@@ -57,6 +57,17 @@ async def names(database: Database) -> set[str]:
     return {r["id"] for r in await rows(database, "SELECT id FROM replicas")}
 
 
+async def beats_again(database: Database) -> None:
+    """Until the one that lives has said so anew."""
+    (seen,) = await rows(database, "SELECT seen_at FROM replicas")
+
+    async def newer() -> bool:
+        (now,) = await rows(database, "SELECT seen_at FROM replicas")
+        return bool(now["seen_at"] > seen["seen_at"])
+
+    await until(newer)
+
+
 async def test_whoever_dies_between_taking_a_name_and_its_runs_leaves_them_to_the_next(
     postgres_url: str,
 ) -> None:
@@ -156,13 +167,7 @@ async def test_a_database_that_starts_anew_costs_beats_and_not_the_life(
 
             await until(missed)
             await asyncio.to_thread(postgres.start)
-            (seen,) = await rows(database, "SELECT seen_at FROM replicas")
-
-            async def beats() -> bool:
-                (newer,) = await rows(database, "SELECT seen_at FROM replicas")
-                return bool(newer["seen_at"] > seen["seen_at"])
-
-            await until(beats)
+            await beats_again(database)
             assert not task.done()
 
 
@@ -198,13 +203,7 @@ async def test_alone_on_a_machine_a_silence_is_only_told(
 
             await until(told)
             other.close()
-            (seen,) = await rows(database, "SELECT seen_at FROM replicas")
-
-            async def beats() -> bool:
-                (newer,) = await rows(database, "SELECT seen_at FROM replicas")
-                return bool(newer["seen_at"] > seen["seen_at"])
-
-            await until(beats)
+            await beats_again(database)
             assert not task.done()
 
 

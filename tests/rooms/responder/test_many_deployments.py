@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.rolling import Server, watching
@@ -28,6 +29,11 @@ def names(server: Server, query: str, column: str) -> list[str]:
     return sorted(str(row[column]).split("/")[-1].split(" ")[0] for row in server.rows(query))
 
 
+def begun(server: Server, count: int) -> bool:
+    """Whether so many runs have begun."""
+    return len(server.rows("SELECT id FROM runs")) >= count
+
+
 async def test_every_one_of_two_hundred_rollouts_has_one_run_and_every_bad_one_is_found(
     tmp_path: Path,
 ) -> None:
@@ -36,9 +42,9 @@ async def test_every_one_of_two_hundred_rollouts_has_one_run_and_every_bad_one_i
         watching(world, tmp_path, step_s=600) as server,
     ):
         await world.control("begin")
-        for breaks in ("drop", "expire", "drop", "expire"):
+        for fifth, breaks in enumerate(("drop", "expire", "drop", "expire"), 1):
             # In the middle of the rollouts, with changes in every gap.
-            await asyncio.sleep(3)
+            await until(partial(begun, server, COUNT * fifth // 5))
             await world.control(breaks)
         await until(lambda: len(server.rows("SELECT id FROM runs")) >= COUNT)
         await until(lambda: len(server.rows(DECIDED)) >= BAD)

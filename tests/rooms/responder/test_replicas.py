@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,20 +28,8 @@ async def replica(it: Watches, url: str, name: str) -> AsyncIterator[asyncio.sub
         "MCP_DEVOPS_DATABASE_URL": url,
         "MCP_DEVOPS_RESPONSE__REPLICA": name,
     }
-    with (it.folder / f"{name}.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mcp_devops", "watch", "-n", "shop"),
-            *("--policy", str(it.folder / "policy.yaml"), "--state-dir", str(it.folder / name)),
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+    async with it.started(environment, name, it.folder / name) as process:
+        yield process
 
 
 async def rows(database: Database, query: str) -> list[dict[str, Any]]:
