@@ -16,7 +16,7 @@ from mcp_devops.toolkit.local_user import local_user
 
 if TYPE_CHECKING:
     from mcp_devops.gateway.freezes import Freeze
-    from mcp_devops.responder.limits import Breaker
+    from mcp_devops.response_policy.limits import Breaker
 
 LONGEST = timedelta(days=30)
 """A freeze for longer is one without an end, and somebody should lift it."""

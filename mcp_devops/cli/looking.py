@@ -14,6 +14,7 @@ from mcp_devops.catalog import Catalog, Member, discover, published
 from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.opening import database_path, open_gateway
+from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.settings import (
     OwnTable,
     ServerSettings,
@@ -39,7 +40,7 @@ class Line:
 
 def setting_tables() -> list[type[OwnTable]]:
     """Every table of settings that exists."""
-    from mcp_devops.responder.settings import ResponseSettings
+    from mcp_devops.response_policy.settings import ResponseSettings
     from mcp_devops.server.settings import HttpSettings
     from mcp_devops.webhooks.settings import WebhookSettings
 
@@ -72,9 +73,10 @@ async def look(
     """Look at everything; a broken part is a line, not the end."""
     lines = _environment(environ)
     try:
-        async with open_gateway(settings, channel="doctor") as gateway:
+        async with open_gateway(settings, channel="doctor", looks_only=True) as gateway:
             lines += await _journal(gateway, settings)
             lines += _switches(settings, gateway.catalog)
+            lines += _team_policy(await gateway.services.get(PolicyFile))
             looks = [_integration(gateway, m, namespace) for m in gateway.catalog.members]
             for found in await asyncio.gather(*looks):
                 lines += found
@@ -131,6 +133,17 @@ def _switches(settings: ServerSettings, catalog: Catalog) -> list[Line]:
         Line("note", "channels", ", ".join(settings.approval_channels)),
         Line("note", "tools", f"{len(published(catalog, settings))} published"),
     ]
+
+
+def _team_policy(team: PolicyFile) -> list[Line]:
+    """Whether the response policy is valid: no server starts with one that is not."""
+    policy, problem = team.current, team.problem
+    if problem is not None:
+        fix = f"No server starts with it. `mcp-devops policy check {problem.file}`."
+        return [Line("bad", "policy", says, fix) for says in problem.says]
+    if not policy.origin:
+        return [Line("note", "policy", "none: nothing is done alone, a person is asked")]
+    return [Line("ok", "policy", f"{policy.origin}, version {policy.version}")]
 
 
 async def _integration(gateway: Gateway, member: Member, namespace: str | None) -> list[Line]:

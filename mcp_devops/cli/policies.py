@@ -14,8 +14,8 @@ from mcp_devops.model.target import WorkloadKind
 
 if TYPE_CHECKING:
     from mcp_devops.model.target import Workload
-    from mcp_devops.responder.policy import Explanation, ResponsePolicy
     from mcp_devops.responder.response import Response
+    from mcp_devops.response_policy.policy import Explanation, ResponsePolicy
 
 app = typer.Typer(help="Check and explain what may be done without a person.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check a policy file. Exit code 1: not valid, with file:line:column of every problem."""
-    from mcp_devops.responder.policy_parsing import Rejected, parse_policy
+    from mcp_devops.response_policy.parsing import Rejected, parse_policy
     from mcp_devops.text.people import plural
 
     found = parse_policy(_content(file), str(file), _base())
@@ -83,13 +83,13 @@ def example() -> None:
     """Print a policy file with every section, to start from."""
     from importlib.resources import files
 
-    text = files("mcp_devops.responder").joinpath("example_policy.yaml")
+    text = files("mcp_devops.response_policy").joinpath("example.yaml")
     typer.echo(text.read_text(encoding="utf-8"), nl=False)
 
 
 def _content(file: Path) -> bytes:
     from mcp_devops.errors import InvalidArguments
-    from mcp_devops.responder.policy_file import read_file
+    from mcp_devops.response_policy.file import read_file
 
     try:
         return read_file(file)
@@ -106,8 +106,8 @@ def _base() -> Any:
 
 
 def _policy(file: Path | None) -> ResponsePolicy:
-    from mcp_devops.responder.policy_file import PolicyFile
-    from mcp_devops.responder.settings import ResponseSettings
+    from mcp_devops.response_policy.file import PolicyFile
+    from mcp_devops.response_policy.settings import ResponseSettings
     from mcp_devops.toolkit.clock import SystemClock
 
     path = file or ResponseSettings.load().policy_file

@@ -33,7 +33,8 @@ async def _door(state_dir: Path | None) -> AsyncIterator[Gateway]:
     """The same door as a server's, so that what is secret there is masked here."""
     from mcp_devops.gateway.opening import open_gateway
 
-    async with open_gateway(server_settings([], [], [], state_dir), channel="terminal") as gateway:
+    settings = server_settings([], [], [], state_dir)
+    async with open_gateway(settings, channel="terminal", looks_only=True) as gateway:
         yield gateway
 
 

@@ -159,19 +159,10 @@ async def _serve(
         from mcp_devops.web.routes import page_routes
 
         alongside = partial(_responding, watched) if watched else None
-        return await serve_http(
-            settings, http, clock, pages=page_routes, alongside=alongside, prepare=_by_team_policy
-        )
+        return await serve_http(settings, http, clock, pages=page_routes, alongside=alongside)
     from mcp_devops.server.stdio import serve_stdio
 
-    return await serve_stdio(settings, clock, _by_team_policy)
-
-
-async def _by_team_policy(gateway: Gateway) -> None:
-    """Imported when the door is opened, not before the first list of tools."""
-    from mcp_devops.responder.team_policy import follow_team_policy
-
-    await follow_team_policy(gateway)
+    return await serve_stdio(settings, clock)
 
 
 @asynccontextmanager
@@ -184,7 +175,7 @@ async def _responding(
     from mcp_devops.integrations.slack.settings import SlackSettings
     from mcp_devops.journal.database import Database
     from mcp_devops.responder.service import watching
-    from mcp_devops.responder.telling import Front
+    from mcp_devops.responder.telling.channels import Front
     from mcp_devops.web.routes import page_file
     from mcp_devops.webhooks.routes import Hearers, webhook_routes
     from mcp_devops.webhooks.settings import WebhookSettings

@@ -88,7 +88,7 @@ async def _watch(
 
     from mcp_devops.gateway.opening import open_gateway
     from mcp_devops.responder.service import watching
-    from mcp_devops.responder.telling import Front
+    from mcp_devops.responder.telling.channels import Front
     from mcp_devops.web.routes import page_file
 
     stop = asyncio.Event()

@@ -38,13 +38,28 @@ __all__ = ["Approval", "ApprovalDesk", "ApprovalStatus", "Terms", "denied"]
 class ApprovalDesk:
     """Keeps approvals in the database that the terminal and all servers of a user share."""
 
-    def __init__(self, database: Database, journal: Journal, clock: Clock, ttl_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        clock: Clock,
+        ttl_s: float,
+        terms_of: Callable[[ActionPlan], Terms] = lambda _: Terms(),
+    ) -> None:
+        """Remember where approvals are kept.
+
+        Args:
+            database: Keeps them.
+            journal: Records each question and answer.
+            clock: Tells when one expires.
+            ttl_s: Seconds after which a question is a no, at the latest.
+            terms_of: On which terms a plan is asked about.
+        """
         self._database = database
         self._journal = journal
         self._clock = clock
         self._ttl = timedelta(seconds=ttl_s)
-        self.terms_of: Callable[[ActionPlan], Terms] = lambda _: Terms()
-        """On which terms a plan is asked about; whoever knows a response policy sets it."""
+        self.terms_of = terms_of
 
     async def request(self, plan: ActionPlan, requested_by: str) -> Approval:
         """Store a question, or find the one that already waits, or its yes, for this very plan.

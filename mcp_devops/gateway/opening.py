@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from mcp_devops import __version__
 from mcp_devops.catalog import Catalog, build_catalog
@@ -13,20 +14,18 @@ from mcp_devops.gateway.consent import Consent
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.ledger import Ledger
 from mcp_devops.gateway.services import Registry
-from mcp_devops.incidents.judging import Judging
+from mcp_devops.gateway.team_policy import team_policy, terms
 from mcp_devops.incidents.policy import load_policy
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.journal.database import Database, default_state_dir, open_database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.journal.place import Place, PostgresUrl
+from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.settings import ServerSettings
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import Clock, SystemClock
 from mcp_devops.toolkit.integration import AnyIntegration
-
-Prepare = Callable[[Gateway], Awaitable[object]]
-"""What is done with an open door before anybody passes it."""
 
 DRAIN_S = 8.0
 """Seconds a stop waits for a change under way; under the 10 s that most supervisors give."""
@@ -61,7 +60,7 @@ async def open_gateway(
     channel: str,
     clock: Clock | None = None,
     integrations: Sequence[AnyIntegration] | None = None,
-    prepare: Prepare | None = None,
+    looks_only: bool = False,
 ) -> AsyncIterator[Gateway]:
     """Open the door, and close it in order: changes first, then clients, then the journal.
 
@@ -70,18 +69,22 @@ async def open_gateway(
         channel: Who opens it, for the journal: stdio, http, terminal.
         clock: The clock; the system's by default.
         integrations: Instead of those found by folder.
-        prepare: Done with the open door before anybody passes it.
+        looks_only: Open with a response policy that is not valid, to say so: nothing is served.
 
     Raises:
-        NotConfigured: Settings are not valid.
+        NotConfigured: Settings, or the response policy, are not valid.
         Unsupported: The state is from a newer version.
     """
     clock = clock or SystemClock()
     catalog = build_catalog(settings, integrations)
     redactor = redactor_for(catalog, settings)
+    policy = load_policy(settings)
+    team = team_policy(clock, policy)
+    if not looks_only:
+        team.require()
     async with open_database(database_path(settings)) as database:
         journal = Journal(database, redactor, clock.now)
-        desk = ApprovalDesk(database, journal, clock, settings.approval_ttl_s)
+        desk = ApprovalDesk(database, journal, clock, settings.approval_ttl_s, partial(terms, team))
         services = Registry(catalog, clock)
         services.add(database, Database)
         services.add(journal, Journal)
@@ -100,12 +103,9 @@ async def open_gateway(
             clock=clock,
         )
         services.add(gateway)
-        policy = load_policy(settings)
         services.add(policy, Policy)
-        services.add(Judging(policy))
+        services.add(team, PolicyFile)
         services.add(IncidentStore(database, journal, clock))
-        if prepare is not None:
-            await prepare(gateway)
         body = {
             "version": __version__,
             "allow_writes": list(settings.allow_writes),

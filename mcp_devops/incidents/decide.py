@@ -8,7 +8,6 @@ from pydantic import Field, ValidationError
 
 from mcp_devops.decision.engine import decide as judge
 from mcp_devops.errors import InvalidArguments, NoData
-from mcp_devops.incidents.judging import Judging
 from mcp_devops.incidents.outcomes import history_of
 from mcp_devops.incidents.settings import IncidentSettings
 from mcp_devops.incidents.store import IncidentStore
@@ -19,6 +18,7 @@ from mcp_devops.model.evidence import DiagnosticContext
 from mcp_devops.model.incident import IncidentStatus
 from mcp_devops.model.record import Record
 from mcp_devops.model.verdict import Action, Cause, CauseProbability, Finding, Verdict, Veto
+from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.text.people import ago, percent
 from mcp_devops.toolkit.answer import Answer, ResponseFormat
 from mcp_devops.toolkit.context import ToolContext
@@ -99,7 +99,7 @@ async def decide(args: Decide, context: ToolContext[IncidentSettings]) -> Decisi
     healthy. Report the verdict as it is; do not replace it with your own guess. Next:
     incident_roll_back if it says roll_back, else what ask_next says.
     """
-    judging = await context.services.get(Judging)
+    team = await context.services.get(PolicyFile)
     now = context.clock.now()
     if (args.incident_id is None) == (args.evidence is None):
         raise InvalidArguments(
@@ -107,7 +107,7 @@ async def decide(args: Decide, context: ToolContext[IncidentSettings]) -> Decisi
         )
     if args.evidence is not None:
         evidence = _parse(args.evidence)
-        verdict = judge(evidence, judging.of(evidence.target), now)
+        verdict = judge(evidence, team.judging(evidence.target), now)
         await _record(context, verdict, None)
         return present(verdict, None, 0.0, args.response_format)
     store = await context.services.get(IncidentStore)
@@ -122,7 +122,7 @@ async def decide(args: Decide, context: ToolContext[IncidentSettings]) -> Decisi
         stored.incident.target,
         without_template=change.revision.template_hash if change is not None else None,
     )
-    policy = judging.of(stored.incident.target)
+    policy = team.judging(stored.incident.target)
     verdict = judge(stored.context, policy, now, prior=prior)
     age = (now - stored.context.collected_at).total_seconds()
     await _record(context, verdict, stored.incident.id)

@@ -1,4 +1,5 @@
-"""Answers deployments unattended: policy, limits, switches, durable runs.
+"""Answers deployments unattended: what is done with a verdict, and the switches that stop it.
 
-What a verdict is belongs to `decision`; carrying an action out, to `gateway` and `incidents`.
+What a verdict is belongs to `decision`; carrying an action out, to `gateway` and `incidents`; what
+a team allows, to `response_policy`.
 """

@@ -18,7 +18,8 @@ from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind, stamp
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.target import Workload
-from mcp_devops.responder.limits import (
+from mcp_devops.responder.switches import breaker_in, set_breaker_in
+from mcp_devops.response_policy.limits import (
     Allowed,
     Breaker,
     Limits,
@@ -27,7 +28,6 @@ from mcp_devops.responder.limits import (
     is_open,
     may_act,
 )
-from mcp_devops.responder.switches import breaker_in, set_breaker_in
 
 ACTOR = "responder"
 """Who claims, in the journal."""

@@ -16,7 +16,7 @@ from mcp_devops import __version__
 from mcp_devops.errors import DevOpsError, InvalidArguments, PreconditionFailed
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
-from mcp_devops.responder.heartbeat import PACE
+from mcp_devops.responder.runs.heartbeat import PACE
 from mcp_devops.toolkit.clock import Clock
 
 Render = Callable[[], Awaitable[bytes]]

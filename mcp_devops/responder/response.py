@@ -17,9 +17,9 @@ from mcp_devops.gateway.freezes import Freeze
 from mcp_devops.model.record import Moment, Record
 from mcp_devops.model.target import Workload
 from mcp_devops.model.verdict import Action, Verdict
-from mcp_devops.responder.hours import Effect, strictest
-from mcp_devops.responder.limits import Breaker, PastAct, Stopped, may_act
-from mcp_devops.responder.policy import Automatic, Explanation, Page, Resolve, ResponsePolicy
+from mcp_devops.response_policy.hours import Effect, strictest
+from mcp_devops.response_policy.limits import Breaker, PastAct, Stopped, may_act
+from mcp_devops.response_policy.policy import Automatic, Explanation, Page, Resolve, ResponsePolicy
 from mcp_devops.text.people import percent
 
 PASSING = frozenset(

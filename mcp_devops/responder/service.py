@@ -24,15 +24,15 @@ from mcp_devops.integrations.slack.settings import AnswerPath
 from mcp_devops.integrations.slack.socket_mode import SocketModeClient
 from mcp_devops.journal.database import Database, default_state_dir
 from mcp_devops.model.target import Workload, WorkloadKind
-from mcp_devops.responder.durable import Runs, replica_name, runs_url
-from mcp_devops.responder.people import People
-from mcp_devops.responder.policy import Observe
-from mcp_devops.responder.rollouts import Rollout, RolloutWatch, Scope
-from mcp_devops.responder.run import Steps
-from mcp_devops.responder.sentry_deploys import following_deploys
-from mcp_devops.responder.settings import ResponseSettings
-from mcp_devops.responder.team_policy import follow_team_policy
-from mcp_devops.responder.telling import Front
+from mcp_devops.responder.runs.durable import Runs, replica_name, runs_url
+from mcp_devops.responder.runs.steps import Steps
+from mcp_devops.responder.telling.channels import Front
+from mcp_devops.responder.telling.people import People
+from mcp_devops.responder.watching.rollouts import Rollout, RolloutWatch, Scope
+from mcp_devops.responder.watching.sentry_deploys import following_deploys
+from mcp_devops.response_policy.file import PolicyFile
+from mcp_devops.response_policy.policy import Observe
+from mcp_devops.response_policy.settings import ResponseSettings
 
 log = logging.getLogger(__name__)
 POLL_QUESTIONS_S = 3.0
@@ -95,7 +95,7 @@ async def watching(
         front: What the program around offers to people.
 
     Raises:
-        NotConfigured: The policy file is not valid, or DBOS is not installed.
+        NotConfigured: DBOS is not installed.
         PermissionDenied: Workloads may not be watched.
         PreconditionFailed: Another process of this name is alive; or, out of the block, which is
             cancelled: others took this process for dead and go on with its runs.
@@ -104,7 +104,7 @@ async def watching(
     """
     services, clock = gateway.services, gateway.clock
     settings = ResponseSettings.load()
-    policy = await follow_team_policy(gateway)
+    policy = await services.get(PolicyFile)
     database = await services.get(Database)
     desk = await services.get(ApprovalDesk)
     store = await services.get(IncidentStore)

@@ -22,7 +22,7 @@ from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.target import Workload
-from mcp_devops.responder.limits import Breaker
+from mcp_devops.response_policy.limits import Breaker
 
 BREAKER = "breaker"
 """Name of the breaker's switch: on is open, off is closed by a person."""

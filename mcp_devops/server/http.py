@@ -25,7 +25,7 @@ from starlette.routing import Route
 from mcp_devops import __version__
 from mcp_devops.errors import InvalidArguments, NotConfigured
 from mcp_devops.gateway.door import Gateway
-from mcp_devops.gateway.opening import Prepare, open_gateway
+from mcp_devops.gateway.opening import open_gateway
 from mcp_devops.server.auth import Verifier
 from mcp_devops.server.metrics import Metrics
 from mcp_devops.server.protocol import build_server
@@ -173,7 +173,6 @@ async def serve_http(
     *,
     pages: Callable[[Gateway], Sequence[Route]] = lambda gateway: (),
     alongside: Callable[[Gateway], AbstractAsyncContextManager[Sequence[Route]]] | None = None,
-    prepare: Prepare | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT.
 
@@ -183,7 +182,6 @@ async def serve_http(
         clock: The clock; the system's by default.
         pages: Makes the pages for people, which get the authentication of /mcp.
         alongside: Runs beside it, and gives routes that authenticate by themselves.
-        prepare: Done with the open door before anybody passes it.
 
     Returns:
         0 after a clean stop.
@@ -195,7 +193,7 @@ async def serve_http(
     host, port = parse_bind(bind)
     own = HttpSettings.load()
     require_auth_in_public(host, own)
-    async with open_gateway(settings, channel="http", clock=clock, prepare=prepare) as gateway:
+    async with open_gateway(settings, channel="http", clock=clock) as gateway:
         updates = Updates(gateway)
         beside = alongside(gateway) if alongside else nullcontext(())
         async with updates.running(), beside as hooks:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from mcp_devops.gateway.door import Gateway
-    from mcp_devops.gateway.opening import Prepare
     from mcp_devops.server.updates import Updates
     from mcp_devops.settings import ServerSettings
     from mcp_devops.toolkit.clock import Clock
@@ -25,7 +24,7 @@ class Rooms(NamedTuple):
 
 @asynccontextmanager
 async def open_rooms(
-    settings: ServerSettings, channel: str, clock: Clock | None, prepare: Prepare | None = None
+    settings: ServerSettings, channel: str, clock: Clock | None
 ) -> AsyncIterator[Rooms]:
     """Open everything; the imports, which are most of the work, happen off the loop.
 
@@ -34,9 +33,7 @@ async def open_rooms(
     """
     opening = await asyncio.to_thread(importlib.import_module, "mcp_devops.gateway.opening")
     updating = await asyncio.to_thread(importlib.import_module, "mcp_devops.server.updates")
-    async with opening.open_gateway(
-        settings, channel=channel, clock=clock, prepare=prepare
-    ) as gateway:
+    async with opening.open_gateway(settings, channel=channel, clock=clock) as gateway:
         updates = updating.Updates(gateway)
         async with updates.running():
             yield Rooms(gateway, updates)

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mcp import types as t
 from mcp.server.stdio import stdio_server
@@ -19,15 +19,10 @@ from mcp_devops.server.rooms import DeferredRooms, Rooms, open_rooms
 from mcp_devops.settings import ServerSettings
 from mcp_devops.toolkit.clock import Clock
 
-if TYPE_CHECKING:
-    from mcp_devops.gateway.opening import Prepare
-
 log = logging.getLogger(__name__)
 
 
-async def serve_stdio(
-    settings: ServerSettings, clock: Clock | None = None, prepare: Prepare | None = None
-) -> int:
+async def serve_stdio(settings: ServerSettings, clock: Clock | None = None) -> int:
     """Serve until the client closes its end, or SIGTERM or SIGINT arrives.
 
     Children (credential plug-ins) cannot reach the protocol's pipes: while serving, descriptors 0
@@ -49,7 +44,7 @@ async def serve_stdio(
         loop.add_signal_handler(number, tell, number)
 
     listed = remembered(settings, os.environ) or []
-    rooms: DeferredRooms = DeferredRooms(lambda: _opened(settings, clock, listed, rooms, prepare))
+    rooms: DeferredRooms = DeferredRooms(lambda: _opened(settings, clock, listed, rooms))
     try:
         if not listed:
             await rooms.get()
@@ -77,10 +72,9 @@ async def _opened(
     clock: Clock | None,
     listed: list[t.Tool],
     deferred: DeferredRooms,
-    prepare: Prepare | None,
 ) -> AsyncIterator[Rooms]:
     """Open the rooms, and correct the list that was told before if it is not theirs."""
-    async with open_rooms(settings, "stdio", clock, prepare) as rooms:
+    async with open_rooms(settings, "stdio", clock) as rooms:
         tools = tools_of(rooms.gateway)
         if wire(tools) != wire(listed):
             deferred.corrected = bool(listed)

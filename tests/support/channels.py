@@ -21,11 +21,10 @@ from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import Entry
 from mcp_devops.model.incident import IncidentStatus
-from mcp_devops.responder.people import People
-from mcp_devops.responder.policy import Page, Resolve
 from mcp_devops.responder.response import Kind, Response
-from mcp_devops.responder.team_policy import follow_team_policy
-from mcp_devops.responder.telling import Front
+from mcp_devops.responder.telling.channels import Front
+from mcp_devops.responder.telling.people import People
+from mcp_devops.response_policy.policy import Page, Resolve
 from mcp_devops.scenarios.listening import listening
 from mcp_devops.settings import ServerSettings
 from tests.support.moved_clock import Hands
@@ -160,14 +159,13 @@ async def shift(
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(channels(**slack))
         clean_environment(monkeypatch, there.environment)
+        monkeypatch.setenv("MCP_DEVOPS_RESPONSE__POLICY_FILE", str(file))
         settings = ServerSettings(state_dir=folder / "state", allow_writes=("shop",))
         gateway = await stack.enter_async_context(
             open_gateway(settings, channel="test", clock=clock)
         )
         get = gateway.services.get
         store, desk = await get(IncidentStore), await get(ApprovalDesk)
-        monkeypatch.setenv("MCP_DEVOPS_RESPONSE__POLICY_FILE", str(file))
-        await follow_team_policy(gateway)
         database = await get(Database)
         people = People(gateway.services, database, store, desk, clock, front, public_url)
         opened = await store.open(TARGET, "responder")

@@ -8,9 +8,9 @@ from typing import Any
 from mcp_devops.decision.policy import Policy
 from mcp_devops.model.target import Workload
 from mcp_devops.model.verdict import Action, Cause, Finding, Verdict, Veto
-from mcp_devops.responder.limits import PastAct
-from mcp_devops.responder.policy import ResponsePolicy
-from mcp_devops.responder.policy_parsing import Rejected, parse_policy
+from mcp_devops.response_policy.limits import PastAct
+from mcp_devops.response_policy.parsing import Rejected, parse_policy
+from mcp_devops.response_policy.policy import ResponsePolicy
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 """A Wednesday noon."""

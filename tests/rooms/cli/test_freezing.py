@@ -11,7 +11,7 @@ from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.responder.history import claim_act
-from mcp_devops.responder.limits import Limits
+from mcp_devops.response_policy.limits import Limits
 from mcp_devops.toolkit.clock import SystemClock
 from tests.rooms.cli.conftest import Terminal
 from tests.support.response import CART

@@ -18,8 +18,8 @@ from mcp_devops.cli.manifests import WATCHING
 from mcp_devops.errors import NotConfigured
 from mcp_devops.integrations.prometheus.settings import PrometheusSettings
 from mcp_devops.model.target import Workload
-from mcp_devops.responder.policy_file import PolicyFile
-from mcp_devops.responder.settings import ResponseSettings
+from mcp_devops.response_policy.file import PolicyFile
+from mcp_devops.response_policy.settings import ResponseSettings
 from mcp_devops.server.settings import HttpSettings
 from mcp_devops.settings import OwnTable, ServerSettings, unknown_variables
 from mcp_devops.toolkit.clock import SystemClock

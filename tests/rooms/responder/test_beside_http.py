@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.rooms.responder.test_death import CART, watches
+from tests.rooms.responder.runs.test_death import CART, watches
 from tests.rooms.responder.test_service import ALONE
 
 SECRET = "deployments-are-signed"

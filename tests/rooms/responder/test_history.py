@@ -13,8 +13,8 @@ from mcp_devops.journal.journal import Journal
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.target import Workload
 from mcp_devops.responder.history import claim_act, past_acts, release_act
-from mcp_devops.responder.limits import Allowed, Limits, PastAct, Reset, Stopped
 from mcp_devops.responder.switches import breaker_of, close_breaker
+from mcp_devops.response_policy.limits import Allowed, Limits, PastAct, Reset, Stopped
 from mcp_devops.text.secrets import Redactor
 from tests.support.postgres import postgres, postgres_url
 from tests.support.response import CART, NOW, SEARCH

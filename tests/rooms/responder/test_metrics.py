@@ -15,8 +15,8 @@ import pytest
 from mcp_devops.errors import InvalidArguments, PreconditionFailed
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database, open_database
-from mcp_devops.responder.heartbeat import PACE
 from mcp_devops.responder.metrics import Readiness, parse_address, telling
+from mcp_devops.responder.runs.heartbeat import PACE
 from mcp_devops.server.metrics import Metrics
 from mcp_devops.toolkit.clock import SystemClock
 from tests.rooms.responder.test_service import night

@@ -10,9 +10,9 @@ from hypothesis import strategies as some
 from mcp_devops.decision.policy import ChangeHistory
 from mcp_devops.gateway.freezes import Freeze
 from mcp_devops.model.verdict import Action, Verdict
-from mcp_devops.responder.limits import Breaker
-from mcp_devops.responder.policy import ResponsePolicy
 from mcp_devops.responder.response import Kind, Response, decide_response
+from mcp_devops.response_policy.limits import Breaker
+from mcp_devops.response_policy.policy import ResponsePolicy
 from tests.support.response import ALONE, CART, NOW, SEARCH, act, finding, policy, verdict, veto
 
 FREEZE = Freeze(reason="Black Friday", by_whom="ann", at=NOW)

@@ -16,7 +16,13 @@ from mcp_devops.integrations.kubernetes.cluster import Cluster
 from mcp_devops.journal.database import Database, open_database
 from mcp_devops.model.target import Workload, WorkloadKind
 from mcp_devops.responder.bookmarks import restoring_in
-from mcp_devops.responder.rollouts import LEAST_PAUSE_S, TRIES, Rollout, RolloutWatch, Scope
+from mcp_devops.responder.watching.rollouts import (
+    LEAST_PAUSE_S,
+    TRIES,
+    Rollout,
+    RolloutWatch,
+    Scope,
+)
 from mcp_devops.toolkit.clock import SystemClock
 from tests.support.kubernetes_api import Asked, Reply, client_of, ok, serving, write_kubeconfig
 from tests.support.waiting import until

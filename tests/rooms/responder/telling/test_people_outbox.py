@@ -9,8 +9,8 @@ import pytest
 
 from mcp_devops.journal.database import open_database
 from mcp_devops.model.incident import IncidentStatus
-from mcp_devops.responder import outbox as module
-from mcp_devops.responder.outbox import Outbox, Owed, Result
+from mcp_devops.responder.telling import outbox as module
+from mcp_devops.responder.telling.outbox import Outbox, Owed, Result
 from tests.support.channels import Shift, response, shift, until
 from tests.support.moved_clock import Hands
 from tests.support.postgres import postgres, postgres_url

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from mcp_devops.responder.hours import DAYS, Effect, QuietHours, strictest
+from mcp_devops.response_policy.hours import DAYS, Effect, QuietHours, strictest
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 from mcp_devops.model.record import Record
 from mcp_devops.model.verdict import Action
-from mcp_devops.responder.policy import Observe
 from mcp_devops.responder.response import Kind, Response
-from mcp_devops.responder.rollouts import Rollout
-from mcp_devops.responder.run import JUDGED_ANEW, Acted, Asked, Look, Steps
+from mcp_devops.responder.runs.steps import JUDGED_ANEW, Acted, Asked, Look, Steps
+from mcp_devops.responder.watching.rollouts import Rollout
+from mcp_devops.response_policy.policy import Observe
 
 T = TypeVar("T", bound=Record)
 

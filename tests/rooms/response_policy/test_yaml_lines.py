@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from mcp_devops.responder.yaml_lines import MAX_NODES, Place, Problem, read_yaml
+from mcp_devops.response_policy.yaml_lines import MAX_NODES, Place, Problem, read_yaml
 
 
 def only(text: str) -> Problem:

@@ -27,7 +27,7 @@ from mcp_devops.integrations.slack.settings import AnswerPath
 from mcp_devops.journal.database import Database
 from mcp_devops.model.incident import Incident, IncidentStatus
 from mcp_devops.responder.bookmarks import bookmark_in, set_bookmark_in
-from mcp_devops.responder.outbox import Owed, Result
+from mcp_devops.responder.telling.outbox import Owed, Result
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Services
 

@@ -12,13 +12,20 @@ from pydantic import BaseModel, ValidationError
 
 from mcp_devops.decision.policy import Policy
 from mcp_devops.model.record import Record
-from mcp_devops.responder.policy import (
+from mcp_devops.response_policy.policy import (
     THRESHOLD_GROUPS,
     Document,
     ResponsePolicy,
     thresholds_over,
 )
-from mcp_devops.responder.yaml_lines import MAX_PROBLEMS, Path, Place, Problem, Read, read_yaml
+from mcp_devops.response_policy.yaml_lines import (
+    MAX_PROBLEMS,
+    Path,
+    Place,
+    Problem,
+    Read,
+    read_yaml,
+)
 
 MAX_BYTES = 262_144
 """Bytes of a policy file: 256 K; a thousand scopes take about 150 K."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as some
 from mcp_devops.decision.policy import Policy
 from mcp_devops.model.target import Workload
 from mcp_devops.model.window import WindowRule
-from mcp_devops.responder.policy import Automatic, ResponsePolicy, Severity
+from mcp_devops.response_policy.policy import Automatic, ResponsePolicy, Severity
 from tests.support.response import CART, SEARCH, policy
 
 TEAM = """version: 1
@@ -91,7 +91,7 @@ PLAIN = some.text("ab", min_size=1, max_size=4)
 def test_a_scope_is_refused_as_covered_only_if_it_really_never_applies(
     above: list[str], below: list[str], name: str
 ) -> None:
-    from mcp_devops.responder.policy import Match
+    from mcp_devops.response_policy.policy import Match
 
     wide, narrow = Match(namespaces=tuple(above)), Match(namespaces=tuple(below))
     target = Workload(namespace=name, name="x")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from mcp_devops.model.target import Workload
-from mcp_devops.responder.limits import (
+from mcp_devops.response_policy.limits import (
     Allowed,
     Breaker,
     Limits,

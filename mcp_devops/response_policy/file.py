@@ -10,8 +10,9 @@ from pathlib import Path
 from mcp_devops.decision.policy import Policy
 from mcp_devops.errors import NotConfigured
 from mcp_devops.model.record import Moment, Record
-from mcp_devops.responder.policy import ResponsePolicy
-from mcp_devops.responder.policy_parsing import MAX_BYTES, Rejected, parse_policy
+from mcp_devops.model.target import Workload
+from mcp_devops.response_policy.parsing import MAX_BYTES, Rejected, parse_policy
+from mcp_devops.response_policy.policy import ResponsePolicy
 from mcp_devops.toolkit.clock import Clock
 
 CHECK_S = 1.0
@@ -79,6 +80,10 @@ class PolicyFile:
         """
         self._look()
         return self._problem
+
+    def judging(self, target: Workload) -> Policy:
+        """The decision policy by which a workload is judged now: a team may set its own limits."""
+        return self.current.explain(target).judging
 
     def require(self) -> ResponsePolicy:
         """The policy, for a start that must not begin with a broken one.

@@ -25,11 +25,11 @@ from mcp_devops.integrations.slack.records import MessageRef, Spoken
 from mcp_devops.journal.database import Database
 from mcp_devops.model.incident import Incident
 from mcp_devops.model.target import Workload
-from mcp_devops.responder.answering import Answers
-from mcp_devops.responder.hearing import heard_from_pagerduty
-from mcp_devops.responder.outbox import Outbox, Owed
 from mcp_devops.responder.response import Response
-from mcp_devops.responder.telling import Front, Teller, body
+from mcp_devops.responder.telling.answering import Answers
+from mcp_devops.responder.telling.channels import Front, Teller, body
+from mcp_devops.responder.telling.hearing import heard_from_pagerduty
+from mcp_devops.responder.telling.outbox import Outbox, Owed
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Services
 

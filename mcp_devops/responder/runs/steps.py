@@ -22,14 +22,14 @@ from mcp_devops.model.record import Moment, Record
 from mcp_devops.model.verdict import Action, Verdict
 from mcp_devops.responder.bookmarks import restoring_in
 from mcp_devops.responder.history import claim_act, past_acts, release_act
-from mcp_devops.responder.limits import Stopped
-from mcp_devops.responder.people import People
-from mcp_devops.responder.policy_file import PolicyFile
 from mcp_devops.responder.response import Kind, Response, decide_response, has_passed
-from mcp_devops.responder.rollouts import Rollout, RolloutWatch
-from mcp_devops.responder.sentry_record import record_in_sentry
+from mcp_devops.responder.runs.turns import Turns
 from mcp_devops.responder.switches import breaker_of, frozen_by
-from mcp_devops.responder.turns import Turns
+from mcp_devops.responder.telling.people import People
+from mcp_devops.responder.telling.sentry_record import record_in_sentry
+from mcp_devops.responder.watching.rollouts import Rollout, RolloutWatch
+from mcp_devops.response_policy.file import PolicyFile
+from mcp_devops.response_policy.limits import Stopped
 from mcp_devops.toolkit.context import Caller
 
 log = logging.getLogger(__name__)

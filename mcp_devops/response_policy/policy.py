@@ -17,8 +17,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 from mcp_devops.decision.policy import Policy
 from mcp_devops.model.record import Record
 from mcp_devops.model.target import Workload
-from mcp_devops.responder.hours import Effect, QuietHours
-from mcp_devops.responder.limits import Limits
+from mcp_devops.response_policy.hours import Effect, QuietHours
+from mcp_devops.response_policy.limits import Limits
 
 R = TypeVar("R", bound=Record)
 

@@ -20,7 +20,7 @@ from mcp_devops.journal.database import Database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.target import WorkloadKind
 from mcp_devops.responder.service import Responder, watching
-from mcp_devops.responder.telling import Front
+from mcp_devops.responder.telling.channels import Front
 from mcp_devops.scenarios.listening import listening
 from mcp_devops.scenarios.serving import connect, replayed
 from mcp_devops.settings import ServerSettings

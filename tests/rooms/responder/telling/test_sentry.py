@@ -15,8 +15,8 @@ from mcp_devops.model.change import Change, ChangeArea, Revision, TemplateDiffer
 from mcp_devops.model.evidence import DiagnosticContext
 from mcp_devops.model.incident import Incident, IncidentStatus
 from mcp_devops.model.target import Workload
-from mcp_devops.responder.sentry_deploys import service_of, tell_new_deploys
-from mcp_devops.responder.sentry_record import record_in_sentry
+from mcp_devops.responder.telling.sentry_record import record_in_sentry
+from mcp_devops.responder.watching.sentry_deploys import service_of, tell_new_deploys
 from mcp_devops.text.secrets import Redactor
 from tests.rooms.integrations.sentry.test_record import Ingestion
 from tests.support.sentry import NOW, World, ago, deploy, release, says, sentry, settings_for

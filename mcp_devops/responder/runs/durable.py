@@ -22,10 +22,10 @@ from typing import Any, TextIO, TypeVar
 from mcp_devops.errors import DevOpsError, NotConfigured, UpstreamUnavailable
 from mcp_devops.journal.database import Database
 from mcp_devops.model.record import Record
-from mcp_devops.responder.heartbeat import PACE, Heartbeat, Pace, end_soon, taken
-from mcp_devops.responder.rollouts import Rollout
-from mcp_devops.responder.run import Steps
-from mcp_devops.responder.workflow import Course, Observing
+from mcp_devops.responder.runs.course import Course, Observing
+from mcp_devops.responder.runs.heartbeat import PACE, Heartbeat, Pace, end_soon, taken
+from mcp_devops.responder.runs.steps import Steps
+from mcp_devops.responder.watching.rollouts import Rollout
 from mcp_devops.toolkit.clock import Clock
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from mcp_devops.journal.database import Database, open_database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import SystemClock
-from tests.rooms.responder.test_death import Watches, watches
+from tests.rooms.responder.runs.test_death import Watches, watches
 from tests.rooms.responder.test_service import ASKING
 from tests.support.postgres import postgres, postgres_url
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mcp_devops.errors import NotConfigured
-from mcp_devops.responder.policy import Automatic, ResponsePolicy
-from mcp_devops.responder.policy_file import PolicyFile
+from mcp_devops.response_policy.file import PolicyFile
+from mcp_devops.response_policy.policy import Automatic, ResponsePolicy
 from tests.support.response import ALONE, CART
 
 NEVER = "version: 1\ndefaults: {automatic: never}\n"

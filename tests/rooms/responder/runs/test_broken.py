@@ -11,11 +11,11 @@ import pytest
 from mcp_devops.decision.policy import Policy
 from mcp_devops.journal.database import open_database
 from mcp_devops.model.target import Workload
-from mcp_devops.responder.durable import Runs, runs_url
-from mcp_devops.responder.policy import Observe
-from mcp_devops.responder.policy_file import PolicyFile
-from mcp_devops.responder.rollouts import Rollout
-from mcp_devops.responder.run import Steps
+from mcp_devops.responder.runs.durable import Runs, runs_url
+from mcp_devops.responder.runs.steps import Steps
+from mcp_devops.responder.watching.rollouts import Rollout
+from mcp_devops.response_policy.file import PolicyFile
+from mcp_devops.response_policy.policy import Observe
 from mcp_devops.toolkit.clock import SystemClock
 from tests.rooms.responder.test_service import ASKING, night
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mcp_devops.responder.turns import Turns
+from mcp_devops.responder.runs.turns import Turns
 
 
 class Line:

@@ -9,8 +9,8 @@ from hypothesis import strategies as some
 
 from mcp_devops.decision.policy import Limits as Caps
 from mcp_devops.decision.policy import Policy
-from mcp_devops.responder.policy import Automatic, ResponsePolicy
-from mcp_devops.responder.policy_parsing import MAX_BYTES, Rejected, parse_policy
+from mcp_devops.response_policy.parsing import MAX_BYTES, Rejected, parse_policy
+from mcp_devops.response_policy.policy import Automatic, ResponsePolicy
 from tests.support.response import CART, policy, problems
 
 WRONG = """version: 1
@@ -162,7 +162,7 @@ def test_a_scope_that_can_never_apply_is_refused(
 
 
 def test_the_example_is_valid_and_shows_every_section() -> None:
-    path = files("mcp_devops.responder").joinpath("example_policy.yaml")
+    path = files("mcp_devops.response_policy").joinpath("example.yaml")
     found = parse_policy(path.read_bytes(), "example")
     assert isinstance(found, ResponsePolicy), found
     assert found.document.model_fields_set == set(type(found.document).model_fields)

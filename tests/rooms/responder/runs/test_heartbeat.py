@@ -15,13 +15,13 @@ import pytest
 
 from mcp_devops.errors import PreconditionFailed, UpstreamUnavailable
 from mcp_devops.journal.database import Database, open_database
-from mcp_devops.responder.durable import Runs, runs_url
-from mcp_devops.responder.heartbeat import Heartbeat, Lease, Pace, claim, let_go
-from mcp_devops.responder.policy import Observe
+from mcp_devops.responder.runs.durable import Runs, runs_url
+from mcp_devops.responder.runs.heartbeat import Heartbeat, Lease, Pace, claim, let_go
+from mcp_devops.response_policy.policy import Observe
 from mcp_devops.toolkit.clock import SystemClock
+from tests.rooms.responder.runs.test_death import watches
+from tests.rooms.responder.runs.test_replicas import replica, rows
 from tests.rooms.responder.test_beside_http import free_port, until_up
-from tests.rooms.responder.test_death import watches
-from tests.rooms.responder.test_replicas import replica, rows
 from tests.rooms.responder.test_service import ASKING
 from tests.support.postgres import PostgresServer, postgres, postgres_url
 from tests.support.waiting import until

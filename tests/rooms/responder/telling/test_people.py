@@ -17,8 +17,8 @@ from mcp_devops.integrations.slack.interactions import parse_command, parse_payl
 from mcp_devops.integrations.slack.records import Decision, Spoken
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.model.incident import IncidentStatus
-from mcp_devops.responder.policy import Page
-from mcp_devops.responder.telling import MOST_PAGE_BYTES, Front
+from mcp_devops.responder.telling.channels import MOST_PAGE_BYTES, Front
+from mcp_devops.response_policy.policy import Page
 from mcp_devops.web.routes import page_file
 from tests.support.channels import ANN, Shift, response, shift, until
 from tests.support.slack import APP, CHANNEL, SIGNING, click, command

@@ -1,0 +1,1 @@
+"""Hears of deployments, from Kubernetes and Sentry. What is done about one belongs to `runs`."""
