@@ -89,5 +89,5 @@ def run() -> Iterator[Result]:
         found["json"] * 1e3,
         "first json round trip of a process",
         "ms",
-        note="with the import of scipy.special",
+        note="with the import of the engine",
     )

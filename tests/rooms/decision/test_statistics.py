@@ -133,7 +133,7 @@ def test_huge_and_hopeless_counts_do_not_overflow() -> None:
     assert st.p_above(1e7, 1e7, 0, 1e7) == 1.0
     assert st.ln_e(0, 1e9, 1e6, 1e6) == -math.inf
     assert st.ln_e(1e6, 1e6, 0, 1e6) > 1e5
-    assert st.ratio_interval(1e18, 1, 0, 1)[1] == math.inf
+    assert st.ratio_interval(1e18, 1, 0, 1)[1] == pytest.approx(5.1063e20, rel=1e-4)
 
 
 def test_fractional_counts_are_counts() -> None:
