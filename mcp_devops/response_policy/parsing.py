@@ -105,8 +105,14 @@ def _document(read: Read, found: list[Problem]) -> Document | None:
 def _explained(
     wrong: ValidationError, model: type[BaseModel], read: Read, prefix: Path = ()
 ) -> Iterable[Problem]:
-    for error in wrong.errors(include_url=False):
+    errors = wrong.errors(include_url=False)
+    for error in errors:
         path: Path = (*prefix, *error["loc"])
+        depth = len(error["loc"])
+        if error["type"] == "too_short" and any(
+            len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors
+        ):
+            continue  # it is short of the items that are told to be wrong
         yield Problem(read.place(path), _says(error, model, path, len(prefix)))
 
 
@@ -123,8 +129,9 @@ def _says(error: Mapping[str, Any], model: type[BaseModel], path: Path, skip: in
         choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
         return f"{where}: Write {expected}.{_near(error.get('input'), choices)}"
     here = _model_at(model, path[skip:])
-    if kind in ("model_type", "model_attributes_type", "dict_type") and here is not None:
-        return f"{where}: A mapping belongs here; {_valid(here)}."
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        valid = f"; {_valid(here)}" if here is not None else ""
+        return f"{where}: A mapping belongs here{valid}."
     said = str(error["msg"])
     if kind == "bool_type":
         said = "Write true or false"
@@ -132,6 +139,8 @@ def _says(error: Mapping[str, Any], model: type[BaseModel], path: Path, skip: in
         said = "Write text; put numbers and the like in quotes"
     elif kind == "tuple_type":
         said = "Write a list, such as [a, b]"
+    elif kind == "too_short":
+        said = "The list is empty; write at least one entry or leave the key out"
     elif kind == "value_error":
         said = said.removeprefix("Value error, ")
         said = said[:1].upper() + said[1:]

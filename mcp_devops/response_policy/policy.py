@@ -40,9 +40,51 @@ class Automatic(StrEnum):
     """The server acts alone if the verdict is automatic and nothing else forbids it, else asks."""
 
 
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*")
+"""What the mail client sends to; one address that it refuses would keep the mail from all."""
+_UID = re.compile(r"uid [0-9]{1,10}")
+"""What a terminal vouches for where the system's user has no name."""
+
+
 def _email(value: str) -> str:
-    if not re.fullmatch(r"[^@\s]{1,64}@[^@\s]{1,190}", value):
-        raise ValueError("write an e-mail address")
+    if not _ADDRESS.fullmatch(value) or len(value) > 254:
+        raise ValueError("write a plain e-mail address, name@host, without a name beside it")
+    return value
+
+
+def _approver(value: str) -> str:
+    """A name that some channel can vouch for: with another one nobody could ever answer."""
+    if value.startswith(("@", "#", "<")):
+        raise ValueError(
+            "no channel vouches for a handle, a group or a mention: write the Slack user id"
+            " (U012ABCDEF), an e-mail address, a login, or a token's subject"
+        )
+    if re.search(r"\s", value) and not _UID.fullmatch(value):
+        raise ValueError(
+            "no channel vouches for a name with spaces: write the Slack user id (U012ABCDEF),"
+            " an e-mail address, a login, or a token's subject"
+        )
+    if value.endswith("@"):
+        raise ValueError("write the whole e-mail address")
+    return value
+
+
+def _namespace(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9*?\[\]!-]{1,63}", value):
+        raise ValueError(
+            "no namespace can have this name: write small letters, digits and -, and the wildcards"
+            " * ? [ ]"
+        )
+    return value
+
+
+def _service(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.*?\[\]!-]{1,253}", value):
+        raise ValueError(
+            "no workload can have this name: write small letters, digits, - and ., and the"
+            " wildcards * ? [ ]"
+        )
     return value
 
 
@@ -55,14 +97,20 @@ def _channel(value: str) -> str:
 Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[^\s\x00]+$")]
 Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=200)]
+Namespaces = Annotated[
+    tuple[Annotated[str, AfterValidator(_namespace)], ...], Field(min_length=1, max_length=200)
+]
+Services = Annotated[
+    tuple[Annotated[str, AfterValidator(_service)], ...], Field(min_length=1, max_length=200)
+]
 
 
 class Match(Record):
     """Which workloads a scope is about; what is left out fits every one."""
 
-    namespaces: Patterns | None = None
+    namespaces: Namespaces | None = None
     """Namespaces, by pattern (shop, team-*)."""
-    services: Patterns | None = None
+    services: Services | None = None
     """Workloads by name, by pattern."""
     clusters: Patterns | None = None
     """Kubeconfig contexts, by pattern; the current one, unnamed, fits `*` only."""
@@ -122,7 +170,7 @@ class Approval(Record):
 
     wait_minutes: float = Field(10, ge=1, le=60)
     """Minutes until no answer is a no, and the page stays open."""
-    approvers: tuple[Text, ...] = Field((), max_length=100)
+    approvers: tuple[Annotated[Text, AfterValidator(_approver)], ...] = Field((), max_length=100)
     """Who may answer: Slack user ids, e-mail addresses that Slack has confirmed, logins of the
     operating system, subjects of tokens. Empty: whoever a channel lets answer."""
 

@@ -86,6 +86,8 @@ def read_yaml(text: str) -> Read:
     except yaml.MarkedYAMLError as wrong:
         mark = wrong.problem_mark or wrong.context_mark
         said = " ".join(filter(None, (wrong.problem, wrong.context)))
+        if mark is not None and text[mark.index : mark.index + 1] == "\t":
+            said = "a tab stands here; indent with spaces"
         read.problems.append(Problem(_place(mark), f"This is not YAML: {said}."))
     except (yaml.YAMLError, UnicodeEncodeError) as wrong:
         at = getattr(wrong, "position", getattr(wrong, "start", 0))

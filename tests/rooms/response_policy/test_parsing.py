@@ -72,9 +72,9 @@ def test_all_problems_are_told_at_once_each_with_its_place_and_what_is_valid() -
         ("version: 1\nversion: 1\n", "2:1: 'version' stands here twice"),
         (b"version: 1\n# \xff\n", "2:1: The file is not UTF-8"),
         ("version: 1\nscopes: {}\n", "2:1: scopes: Write a list"),
-        ("version: 1\nscopes: [{match: {namespaces: []}}]\n", "at least 1 item"),
+        ("version: 1\nscopes: [{match: {namespaces: []}}]\n", "list is empty"),
         ("version: 1\nscopes: [{match: {namespaces: [1]}}]\n", "Write text; put numbers"),
-        ("version: 1\nscopes: [{match: {namespaces: ['a b']}}]\n", "pattern"),
+        ("version: 1\nscopes: [{match: {namespaces: ['a b']}}]\n", "can have this name"),
         ("version: 1\nlimits: {cooldown_minutes: true}\n", "valid number"),
         (
             "version: 1\nquiet_hours: [{from: 10:00, to: 10:00, timezone: UTC, effect: ask}]\n",
@@ -203,3 +203,54 @@ def test_known_words_in_wrong_places_are_refused_with_a_place(tree: dict[str, ob
     found = parse_policy(json.dumps({**tree, "version": 1}).encode(), "p")
     if isinstance(found, Rejected):
         assert all(re.match(r"p:1:\d+: ", p) for p in found.problems)
+
+
+@pytest.mark.parametrize(
+    ("approver", "says"),
+    [
+        ("@ann", "Slack user id"),
+        ("<@U0ANN>", "Slack user id"),
+        ("#oncall", "Slack user id"),
+        ("Ann Smith", "name with spaces"),
+        (" U0ANN ", "name with spaces"),
+        ("ann@", "whole e-mail address"),
+    ],
+)
+def test_an_approver_that_no_channel_can_vouch_for_is_refused_with_what_to_write(
+    approver: str, says: str
+) -> None:
+    (found,) = problems(f"version: 1\ndefaults: {{approval: {{approvers: ['{approver}']}}}}\n")
+    assert found.startswith("policy.yaml:2:35: defaults.approval.approvers[1]: ") and says in found
+
+
+def test_every_kind_of_approver_that_a_channel_vouches_for_is_taken() -> None:
+    listed = ("U0ANN", "ann@example.com", "ann", "uid 65532", "auth0|5f7c8ec7c33c6c004bbafe82")
+    text = f"version: 1\ndefaults: {{approval: {{approvers: {list(listed)}}}}}\n"
+    assert policy(text).explain(CART).rules.approval.approvers == listed
+
+
+@pytest.mark.parametrize(
+    "address", ["<ops@example.com>", "öps@example.com", "ops@ex..ample", "a" * 64 + "@" + "b" * 64]
+)
+def test_an_address_that_the_mail_client_would_refuse_is_refused_in_the_file(address: str) -> None:
+    (found,) = problems(f"version: 1\ndefaults: {{page: {{email: ['{address}']}}}}\n")
+    assert "defaults.page.email[1]: Write a plain e-mail address" in found
+
+
+@pytest.mark.parametrize("match", ["namespaces: [Shop]", "namespaces: [a.b]", "services: [my_svc]"])
+def test_a_scope_for_names_that_nothing_can_have_is_refused(match: str) -> None:
+    (found,) = problems(f"version: 1\nscopes:\n  - match: {{{match}}}\n")
+    assert "can have this name" in found and found.startswith("policy.yaml:3:")
+
+
+def test_a_tab_is_called_a_tab() -> None:
+    found = problems("version: 1\r\ndefaults:\r\n\tautomatic: ask\r\n")
+    assert found == ("policy.yaml:3:1: This is not YAML: a tab stands here; indent with spaces.",)
+
+
+def test_an_empty_list_is_told_once_and_a_list_of_wrong_items_is_not_called_empty() -> None:
+    (empty,) = problems("version: 1\nscopes:\n  - match: {namespaces: []}\n")
+    assert "The list is empty" in empty
+    text = "{days: [Monday], from: 22:00, to: 23:00, timezone: UTC, effect: ask}"
+    (wrong,) = problems(f"version: 1\nquiet_hours:\n  - {text}\n")
+    assert "quiet_hours[1].days[1]" in wrong
