@@ -17,6 +17,8 @@ class Seen(NamedTuple):
     """Hash of the template that a rollback of ours brings back, until it is there."""
     rollouts: int
     """How many rollouts were taken note of: the same template may be rolled out twice."""
+    generation: int = 0
+    """Generation of the object that `template` was read from; 0: it is not known."""
 
 
 def seen_in(connection: Connection, uid: str) -> Seen:
@@ -25,15 +27,22 @@ def seen_in(connection: Connection, uid: str) -> Seen:
         bookmark_in(connection, f"template:{uid}"),
         bookmark_in(connection, f"restored:{uid}") or None,
         int(bookmark_in(connection, f"rollouts:{uid}") or 0),
+        int(bookmark_in(connection, f"generation:{uid}") or 0),
     )
 
 
 def take_note_in(
-    connection: Connection, uid: str, template: str, before: Seen, now: datetime
+    connection: Connection,
+    uid: str,
+    template: str,
+    before: Seen,
+    now: datetime,
+    generation: int = 0,
 ) -> None:
     """Remember a rollout, unless another replica did since `before` was read."""
     if seen_in(connection, uid).rollouts != before.rollouts:
         return
+    set_bookmark_in(connection, f"generation:{uid}", str(generation), now)
     set_bookmark_in(connection, f"template:{uid}", template, now)
     set_bookmark_in(connection, f"rollouts:{uid}", str(before.rollouts + 1), now)
     if before.restored == template:

@@ -67,7 +67,7 @@ class Responder:
         )
         rollout = await self.watch.live(target, found)
         if rollout is None:
-            return "rolled back by us"
+            return "rolled back by us, or paused"
         await self.runs.start(rollout)
         return "watched"
 

@@ -160,7 +160,11 @@ class Steps:
         store = await self._get(IncidentStore)
         stored = await store.get(incident_id)
         change = stored.context.change if stored.context else None
-        if change is not None and change.revision.template_hash != rollout.template_hash:
+        if change is not None and (change.uid, change.revision.template_hash) != (
+            rollout.uid,
+            rollout.template_hash,
+        ):
+            # Also where it was made anew under the same name: that one has a run of its own.
             return Look(at=now, over="another rollout replaced it", incident_id=incident_id)
         decided = await self._call("incident_decide", {"incident_id": incident_id})
         verdict = (await store.get(incident_id)).incident.verdict

@@ -20,7 +20,12 @@ from mcp_devops.errors import DevOpsError, UpstreamError
 from mcp_devops.integrations.kubernetes.cluster import Cluster
 from mcp_devops.integrations.kubernetes.paths import path_of
 from mcp_devops.integrations.kubernetes.progress import RolloutState, rollout_status
-from mcp_devops.integrations.kubernetes.revisions import metadata_of, moment, template_hash
+from mcp_devops.integrations.kubernetes.revisions import (
+    is_paused,
+    metadata_of,
+    moment,
+    template_hash,
+)
 from mcp_devops.journal.database import Database
 from mcp_devops.model.record import Record
 from mcp_devops.model.target import Workload, WorkloadKind
@@ -263,21 +268,27 @@ class RolloutWatch:
         if before.template == found:
             self._templates[uid] = found
             return
+        generation = int(meta.get("generation") or 0)
+        if generation < before.generation or is_paused(workload):
+            # Another replica heard of it before us, and of what came after it. And of what is
+            # paused nothing rolls out: it is new when it is resumed.
+            return
         now = self._clock.now()
         is_new = before.template is not None or self._is_young(kind, workload, now)
         if is_new and before.restored != found:
             await self._on_rollout(_rollout(target, uid, found, before))
-        await self._database.run(lambda c: take_note_in(c, uid, found, before, now))
+        await self._database.run(lambda c: take_note_in(c, uid, found, before, now, generation))
         self._templates[uid] = found
 
     async def live(self, target: Workload, workload: Json) -> Rollout | None:
         """The rollout that a workload is in, under the name that the watch gives it.
 
-        None: a rollback of ours is bringing its template back.
+        None: a rollback of ours is bringing its template back, or it is paused before it began.
         """
         uid, found = _uid(workload), template_hash(workload)
         before = await self._database.read(lambda c: seen_in(c, uid))
-        return None if before.restored == found else _rollout(target, uid, found, before)
+        waits = is_paused(workload) and before.template != found
+        return None if waits or before.restored == found else _rollout(target, uid, found, before)
 
     def _is_young(self, kind: WorkloadKind, workload: Json, now: datetime) -> bool:
         """Whether a workload that was never seen rolled out lately, or still does."""

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from mcp_devops.decision.policy import Policy
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
 from mcp_devops.gateway.door import Gateway
+from mcp_devops.responder.runs.steps import Steps
+from mcp_devops.responder.watching.rollouts import Rollout
+from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.toolkit.context import Caller
 from tests.rooms.integrations.sentry.test_record import Ingestion
 from tests.rooms.responder.test_service import ALONE, ASKING, Night, night
@@ -62,6 +66,20 @@ async def test_what_was_judged_anew_while_a_person_thought_is_asked_about_again(
     assert done_on_the_first == [], "an approval is of the plan that was read"
     assert run["status"] == "recovered" and [a["status"] for a in actions] == ["done"]
     assert it.pages.pages == 1, "the same alert, not a second one"
+
+
+async def test_a_run_leaves_a_workload_that_was_made_anew_to_that_ones_own_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with night("crash-loop", tmp_path, monkeypatch, ASKING) as it:
+        asked = await question(it)
+        (run,) = await it.rows("SELECT template_hash FROM runs WHERE target LIKE '%/cart %'")
+        policy = PolicyFile(tmp_path / "policy.yaml", it.gateway.clock, Policy())
+        steps = Steps(it.gateway, policy, it.responder.people, it.responder.watch)
+        template = str(run["template_hash"])
+        before = Rollout(target=asked.plan.target, uid="the-one-before", template_hash=template)
+        seen = await steps.look(before)
+    assert seen.over == "another rollout replaced it"
 
 
 async def test_a_scope_with_its_own_thresholds_is_judged_by_them_and_acted_on(

@@ -329,6 +329,69 @@ async def test_what_we_bring_back_is_no_rollout_and_is_one_when_it_is_rolled_out
     assert now_live == heard.told[-1], "a webhook that comes late names the same run"
 
 
+async def test_a_replica_that_lags_behind_tells_no_rollout_again(
+    tmp_path: Path, database: Database
+) -> None:
+    first, late = Heard(), Heard()
+    changes = [("MODIFIED", deployment(f"shop/cart:{n}", version=4 + n)) for n in (2, 3)]
+    one = World(deployment("shop/cart:1"))
+    one.watches = [events(*changes)]
+    async with watching(one, database, tmp_path, first):
+        await settled(one, 2)
+    other = World(deployment("shop/cart:1"))
+    other.watches = [events(*changes, ("MODIFIED", deployment("shop/cart:4", version=8)))]
+    async with watching(other, database, tmp_path, late):
+        await settled(other, 2)
+    assert len(first.told) == 2
+    assert [r.number for r in late.told] == [4], "only what nobody had heard of"
+
+
+def changed(workload: Json, **spec: Any) -> Json:
+    return {**workload, "spec": {**workload["spec"], **spec}}
+
+
+async def test_a_change_of_scale_is_no_rollout(tmp_path: Path, database: Database) -> None:
+    heard = Heard()
+    world = World(deployment("shop/cart:1"))
+    larger = changed(deployment("shop/cart:1", version=6), replicas=9)
+    world.watches = [events(("MODIFIED", larger))]
+    async with watching(world, database, tmp_path, heard):
+        await settled(world, 2)
+    assert heard.told == []
+
+
+async def test_what_is_changed_while_it_is_paused_rolls_out_when_it_is_resumed(
+    tmp_path: Path, database: Database
+) -> None:
+    heard = Heard()
+    world = World(deployment("shop/cart:1"))
+    paused = changed(deployment("shop/cart:2", version=6), paused=True)
+    world.watches = [events(("MODIFIED", paused))]
+    async with watching(world, database, tmp_path, heard) as watch:
+        await settled(world, 2)
+        assert heard.told == [], "nothing rolls out"
+        assert await watch.live(CART, paused) is None
+    resumed = World(deployment("shop/cart:2", version=7))
+    async with watching(resumed, database, tmp_path, heard):
+        pass
+    assert [r.number for r in heard.told] == [2]
+
+
+async def test_a_workload_made_anew_under_its_old_name_is_a_rollout_of_its_own(
+    tmp_path: Path, database: Database
+) -> None:
+    heard = Heard()
+    old = deployment("shop/cart:1")
+    made = SystemClock().now().isoformat()
+    anew = deployment("shop/cart:1", version=8)
+    anew["metadata"] |= {"uid": "uid-anew", "generation": 1, "creationTimestamp": made}
+    world = World(old)
+    world.watches = [events(("DELETED", old), ("ADDED", anew))]
+    async with watching(world, database, tmp_path, heard):
+        await settled(world, 2)
+    assert [r.uid for r in heard.told] == ["uid-anew"]
+
+
 async def test_two_replicas_that_hear_of_a_rollout_at_once_name_the_same_run(
     tmp_path: Path, database: Database
 ) -> None:
