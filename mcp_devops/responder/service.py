@@ -27,6 +27,7 @@ from mcp_devops.model.target import Workload, WorkloadKind
 from mcp_devops.responder.runs.durable import Runs, replica_name, runs_url
 from mcp_devops.responder.runs.steps import Steps
 from mcp_devops.responder.telling.channels import Front
+from mcp_devops.responder.telling.lookout import Lookout
 from mcp_devops.responder.telling.people import People
 from mcp_devops.responder.watching.rollouts import Rollout, RolloutWatch, Scope
 from mcp_devops.responder.watching.sentry_deploys import following_deploys
@@ -132,6 +133,7 @@ async def watching(
         return policy.current.explain(rollout.target).rules.observe
 
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(Lookout(people, policy, database).running())
         await stack.enter_async_context(people.running())
         await stack.enter_async_context(runs.running(observing))
         slack = await services.find(SlackClient)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 from pathlib import Path
@@ -14,6 +15,8 @@ from mcp_devops.model.target import Workload
 from mcp_devops.response_policy.parsing import MAX_BYTES, Rejected, parse_policy
 from mcp_devops.response_policy.policy import ResponsePolicy
 from mcp_devops.toolkit.clock import Clock
+
+log = logging.getLogger(__name__)
 
 CHECK_S = 1.0
 """Seconds between two looks at the file, at the most often."""
@@ -128,6 +131,7 @@ class PolicyFile:
         if isinstance(parsed, Rejected):
             self._refuse(digest[:12], parsed.problems)
         else:
+            log.info("response policy %s is in force: %s", parsed.version, self._path)
             self._policy, self._problem = parsed, None
 
     def _refuse(self, version: str, says: tuple[str, ...]) -> None:
@@ -142,6 +146,7 @@ class PolicyFile:
                 in_force=self._policy.version,
                 says=says,
             )
+            log.warning("%s", self._problem.headline)
 
 
 def read_file(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from mcp_devops.errors import (
 )
 from mcp_devops.gateway.door import CallRecord, Gateway
 from mcp_devops.journal.database import Database
+from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.server.state_metrics import StateMetrics
 from mcp_devops.toolkit.risk import Risk
 
@@ -70,6 +71,12 @@ class Metrics:
         Gauge(
             "mcp_devops_info", "Version of the server.", ["version"], registry=self._registry
         ).labels(__version__).set(1)
+        self._refused = Gauge(
+            "mcp_devops_policy_refused",
+            "1: the response policy's file is not valid as it is now, and the last valid version"
+            f" stays in force. {HERE}",
+            registry=self._registry,
+        )
         self._gateway = gateway
         self._systems = {
             spec.name: member.integration.name
@@ -105,4 +112,6 @@ class Metrics:
                 self._state = StateMetrics(database, self._gateway.clock)
                 self._registry.register(self._state)
             await self._state.refresh()
+            team = await self._gateway.services.get(PolicyFile)
+            self._refused.set(team.problem is not None)
         return generate_latest(self._registry)

@@ -27,6 +27,7 @@ from mcp_devops.integrations.slack.settings import AnswerPath
 from mcp_devops.journal.database import Database
 from mcp_devops.model.incident import Incident, IncidentStatus
 from mcp_devops.responder.bookmarks import bookmark_in, set_bookmark_in
+from mcp_devops.responder.telling.notices import Notices
 from mcp_devops.responder.telling.outbox import Owed, Result
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Services
@@ -88,6 +89,7 @@ class Teller:
         """Whether the socket turned out to be unusable, so that answers are polled for."""
         self.before: Outgoing | None = None
         """The messages that were kept; set by whoever keeps them."""
+        self.notices = Notices(services, database, clock, self._post)
 
     async def deliver(self, owed: Owed) -> Result:
         """Say it now.
@@ -95,6 +97,10 @@ class Teller:
         Raises:
             DevOpsError: The channel did not take it.
         """
+        notice = self.notices.says.get(owed.body["say"])
+        if notice is not None:
+            await notice(owed)
+            return Result.TOLD
         say = {
             "page": self._page,
             "acknowledge": self._acknowledge,
@@ -241,6 +247,9 @@ class Teller:
             return Result.DROPPED
         await self._put(f"timeline:{owed.key}", timeline_message(incident), thread=root)
         return Result.TOLD
+
+    async def _post(self, name: str, message: Message, channel: str | None) -> None:
+        await self._put(name, message, channel=channel)
 
     async def _put(
         self,

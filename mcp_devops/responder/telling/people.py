@@ -11,13 +11,11 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.integrations.email.client import EmailClient
 from mcp_devops.integrations.email.records import MailSeverity
 from mcp_devops.integrations.pagerduty.client import PagerDutyClient
-from mcp_devops.integrations.pagerduty.reports import change_of
 from mcp_devops.integrations.pagerduty.webhook import WebhookEvent
 from mcp_devops.integrations.slack.client import SlackClient
 from mcp_devops.integrations.slack.interactions import Interaction
@@ -29,13 +27,14 @@ from mcp_devops.responder.response import Response
 from mcp_devops.responder.telling.answering import Answers
 from mcp_devops.responder.telling.channels import Front, Teller, body
 from mcp_devops.responder.telling.hearing import heard_from_pagerduty
+from mcp_devops.responder.telling.notices import MAIL, PAGERDUTY, SLACK, Notice
 from mcp_devops.responder.telling.outbox import Outbox, Owed
+from mcp_devops.response_policy.policy import Page
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Services
 
 log = logging.getLogger(__name__)
 WHO = "responder"
-PAGERDUTY, MAIL, SLACK = "PagerDuty", "e-mail", "Slack"
 FIRST_TRY_S = 20.0
 """Seconds a run waits for the channels; then it goes on, and they are tried beside it."""
 NAMES = {
@@ -47,6 +46,10 @@ NAMES = {
     "incident": "the incident's message",
     "question": "the question",
     "timeline": "the timeline",
+    "change": "the change",
+    "notice page": "the page",
+    "notice mail": "the mail",
+    "notice": "the message",
 }
 """What is said, as the timeline calls it."""
 NOBODY = ("policy", "clock")
@@ -72,6 +75,7 @@ class People:
         self._desk = desk
         self._clock = clock
         self.teller = Teller(services, database, store, desk, clock, front or Front(), public_url)
+        self._notices = self.teller.notices
         self._outbox = Outbox(database, clock, self.teller.deliver, self._report)
         self.teller.before = self._outbox
         self._answers = Answers(services, store, desk)
@@ -83,15 +87,18 @@ class People:
             yield
 
     async def change(self, target: Workload, summary: str) -> None:
-        """Show a deployment on PagerDuty's timeline; it wakes nobody."""
-        pagerduty = await self._services.find(PagerDutyClient)
-        if pagerduty is None:
-            return
-        event = change_of(target, summary, self._clock.now(), details={})
-        try:
-            await pagerduty.record_change(event)
-        except DevOpsError as problem:
-            log.warning("PagerDuty: %s", problem)
+        """Show a deployment on PagerDuty's timeline; it wakes nobody, and nobody waits for it."""
+        await self._notices.changed(self._outbox, target, summary)
+
+    async def notice(self, kind: str, notice: Notice, told: Page) -> None:
+        """Tell people of something that is about no incident, unless they know it already."""
+        if await self._notices.tell(self._outbox, kind, notice, told):
+            log.error("people are told: %s", notice.title)
+
+    async def notice_over(self, kind: str, says: str, told: Page) -> None:
+        """Tell people that what `notice` told is over; if it told nothing, nothing."""
+        if await self._notices.over(self._outbox, kind, says, told):
+            log.info("%s", says)
 
     async def page(self, incident_id: str, response: Response, why: str, do_next: str) -> None:
         """Wake a person, and write to the channel and by mail."""
@@ -146,6 +153,9 @@ class People:
             if paged and response.resolve.pagerduty == "resolve":
                 owed.append(_owed(incident_id, PAGERDUTY, f"resolve:{which}", body("resolve")))
         await self._say(owed)
+        if incident.verification is not None:
+            outcome = incident.verification.outcome.replace("_", " ")
+            await self.change(incident.target, f"{incident.target} was rolled back: {outcome}")
 
     async def answered(self, interaction: Interaction) -> None:
         """Take a click or a command from Slack: the person must be allowed, the plan unchanged.

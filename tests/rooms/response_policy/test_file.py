@@ -184,3 +184,18 @@ def test_a_huge_file_is_refused_without_being_read_whole(tmp_path: Path, time: T
         handle.truncate(10**9)
     problem = PolicyFile(path, time).problem
     assert problem is not None and "more than 262,144" in problem.headline
+
+
+def test_a_refused_version_is_logged_once_and_so_is_the_one_that_comes_into_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, path = Time(), tmp_path / "policy.yaml"
+    caplog.set_level("INFO", logger="mcp_devops.response_policy.file")
+    path.write_text("version: 1\n", encoding="utf-8")
+    watched = PolicyFile(path, clock)
+    for text in ("version: 1\n", "version: 2\n", "version: 2\n"):
+        path.write_text(text, encoding="utf-8")
+        clock.seconds += 2
+        assert watched.current.document.version == 1
+    said = [record.message for record in caplog.records]
+    assert len(said) == 2 and "is in force" in said[0] and f"{path}:1:1: version" in said[1]
