@@ -40,11 +40,13 @@ class Line:
 
 def setting_tables() -> list[type[OwnTable]]:
     """Every table of settings that exists."""
+    from mcp_devops.responder.settings import HousekeepingSettings
     from mcp_devops.response_policy.settings import ResponseSettings
     from mcp_devops.server.settings import HttpSettings
     from mcp_devops.webhooks.settings import WebhookSettings
 
     own: list[type[OwnTable]] = [ServerSettings, HttpSettings, ResponseSettings, WebhookSettings]
+    own.append(HousekeepingSettings)
     return [*own, *(i.settings for i in discover())]
 
 

@@ -258,6 +258,16 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX outbox_by_incident ON outbox (incident_id, channel)",
         ),
     ),
+    Migration(
+        "m006_ages",
+        (
+            # By which the oldest are found and deleted, and a workload's newest are counted.
+            "CREATE INDEX deliveries_by_time ON deliveries (at)",
+            "CREATE INDEX outbox_by_age ON outbox (made_at)",
+            "CREATE INDEX runs_by_time ON runs (updated_at)",
+            "CREATE INDEX runs_of_target ON runs (target, started_at)",
+        ),
+    ),
 )
 """All steps, in order. Times in these tables are RFC 3339 text in UTC; JSON is text."""
 

@@ -24,8 +24,10 @@ from mcp_devops.integrations.slack.settings import AnswerPath
 from mcp_devops.integrations.slack.socket_mode import SocketModeClient
 from mcp_devops.journal.database import Database, default_state_dir
 from mcp_devops.model.target import Workload, WorkloadKind
+from mcp_devops.responder.housekeeping import Housekeeping
 from mcp_devops.responder.runs.durable import Runs, replica_name, runs_url
 from mcp_devops.responder.runs.steps import Steps
+from mcp_devops.responder.settings import HousekeepingSettings
 from mcp_devops.responder.telling.channels import Front
 from mcp_devops.responder.telling.lookout import Lookout
 from mcp_devops.responder.telling.people import People
@@ -104,7 +106,7 @@ async def watching(
             wait.
     """
     services, clock = gateway.services, gateway.clock
-    settings = ResponseSettings.load()
+    settings, kept = ResponseSettings.load(), HousekeepingSettings.load()
     policy = await services.get(PolicyFile)
     database = await services.get(Database)
     desk = await services.get(ApprovalDesk)
@@ -133,8 +135,8 @@ async def watching(
         return policy.current.explain(rollout.target).rules.observe
 
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(Lookout(people, policy, database).running())
         await stack.enter_async_context(people.running())
+        await stack.enter_async_context(Lookout(people, policy, database).running())
         await stack.enter_async_context(runs.running(observing))
         slack = await services.find(SlackClient)
         if slack is not None:
@@ -146,6 +148,7 @@ async def watching(
         await stack.enter_async_context(watch.running())
         async with asyncio.timeout(60):
             await watch.listed.wait()
+        await stack.enter_async_context(Housekeeping(database, clock, kept, runs, watch).running())
         yield Responder(runs, watch, people, cluster, scope)
 
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -36,6 +37,9 @@ WORKFLOWS_VERSION = "1"
 ATTEMPTS = 8
 """Times a step is tried, over two minutes: what it meets is mostly told as a result, so this is for
 our own store, which may be started anew meanwhile."""
+
+LOST = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+"""How DBOS calls a run that is over without its end."""
 
 
 class Runs:
@@ -70,6 +74,7 @@ class Runs:
             attending: Entered for as long as a run goes on here.
         """
         self.steps = steps
+        self._database = database
         self._heartbeat = Heartbeat(database, clock, replica, alone=lock is not None, pace=pace)
         self._attempts = attempts
         self._on_fenced = on_fenced
@@ -151,11 +156,71 @@ class Runs:
         from dbos import DBOS, SetWorkflowID, error
         from sqlalchemy.exc import SQLAlchemyError
 
+        if await self._is_over(rollout.run_id):
+            # DBOS may have forgotten it; a webhook that names it again is late.
+            return
         try:
             with SetWorkflowID(rollout.run_id):
                 await DBOS.start_workflow_async(self._respond, rollout.model_dump(mode="json"))
         except (error.DBOSException, SQLAlchemyError) as problem:
             raise _unavailable("started", problem) from problem
+
+    async def forget(self, before: datetime, most: int) -> int:
+        """Delete the steps of so many runs that ended before a moment. Returns of how many.
+
+        A run's own row stays, so that it is not begun again.
+
+        Raises:
+            UpstreamUnavailable: They could not be deleted.
+        """
+        from dbos import DBOS, error
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            ended = await DBOS.list_workflows_async(
+                status=["SUCCESS", *LOST],
+                workflow_id_prefix="run-",
+                completed_before=before.isoformat(),
+                limit=most,
+                load_input=False,
+                load_output=False,
+            )
+            if ended:
+                await DBOS.delete_workflows_async([one.workflow_id for one in ended])
+        except (error.DBOSException, SQLAlchemyError) as problem:
+            raise _unavailable("forgotten", problem) from problem
+        return len(ended)
+
+    async def tell_lost(self) -> int:
+        """Page about runs that DBOS gave up, where that was not told. Returns how many.
+
+        Either it began one again too often, or our own store was away when the run broke.
+
+        Raises:
+            DevOpsError: They could not be told; they are found again.
+        """
+        from dbos import DBOS, error
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            given_up = await DBOS.list_workflows_async(
+                status=list(LOST), workflow_id_prefix="run-", load_output=False
+            )
+        except (error.DBOSException, SQLAlchemyError) as problem:
+            raise _unavailable("looked at", problem) from problem
+        told = 0
+        for one in given_up:
+            if one.input is not None and not await self._is_over(one.workflow_id):
+                rollout = Rollout.model_validate(one.input["args"][0])
+                await self.steps.broken(rollout, one.status)
+                told += 1
+        return told
+
+    async def _is_over(self, run_id: str) -> bool:
+        row = await self._database.read(
+            lambda c: c.execute("SELECT body FROM runs WHERE id = ?", (run_id,)).fetchone()
+        )
+        return row is not None and row["body"] != "{}"
 
     def _workflow(self, dbos: Any, observing: Observing) -> Any:
         """The workflow as DBOS knows it; its steps are kept by their order."""

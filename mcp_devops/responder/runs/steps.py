@@ -110,25 +110,7 @@ class Steps:
 
     async def begin(self, rollout: Rollout, replica: str) -> float:
         """Write the run down. Returns the epoch second at which it began, also when repeated."""
-        now = self._clock.now()
-        database = await self._get(Database)
-
-        def write(connection: Connection) -> str:
-            connection.execute(
-                "INSERT INTO runs (id, target, template_hash, incident_id, status, replica,"
-                " started_at, updated_at, body) VALUES (?, ?, ?, NULL, 'observing', ?, ?, ?, '{}')"
-                " ON CONFLICT (id) DO NOTHING",
-                (
-                    rollout.run_id, target_key(rollout.target), rollout.template_hash, replica,
-                    now.isoformat(), now.isoformat(),
-                ),
-            )  # fmt: skip
-            row = connection.execute(
-                "SELECT started_at FROM runs WHERE id = ?", (rollout.run_id,)
-            ).fetchone()
-            return str(row["started_at"])
-
-        began = datetime.fromisoformat(str(await database.run(write)))
+        began = await self._written_down(rollout, replica)
         log.info("%s: a new rollout, watching it", rollout.target)
         await self._people.change(rollout.target, f"{rollout.target} was rolled out")
         return began.timestamp()
@@ -330,7 +312,31 @@ class Steps:
             stored.incident.id, response, why, "Look at the rollout, and at the server's log."
         )
         times = {"ended_at": self._clock.now().isoformat()}
+        # It may have broken before it had a row.
+        await self._written_down(rollout, None)
         await self.finish(rollout, "broken", stored.incident.id, None, times)
+
+    async def _written_down(self, rollout: Rollout, replica: str | None) -> datetime:
+        """Make the run's row, unless it is there. Returns when the run began."""
+        now = self._clock.now()
+        database = await self._get(Database)
+
+        def write(connection: Connection) -> str:
+            connection.execute(
+                "INSERT INTO runs (id, target, template_hash, incident_id, status, replica,"
+                " started_at, updated_at, body) VALUES (?, ?, ?, NULL, 'observing', ?, ?, ?, '{}')"
+                " ON CONFLICT (id) DO NOTHING",
+                (
+                    rollout.run_id, target_key(rollout.target), rollout.template_hash, replica,
+                    now.isoformat(), now.isoformat(),
+                ),
+            )  # fmt: skip
+            row = connection.execute(
+                "SELECT started_at FROM runs WHERE id = ?", (rollout.run_id,)
+            ).fetchone()
+            return str(row["started_at"])
+
+        return datetime.fromisoformat(str(await database.run(write)))
 
     async def _roll_back(
         self,

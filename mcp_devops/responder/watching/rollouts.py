@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -156,6 +156,11 @@ class RolloutWatch:
             finally:
                 for task in mine:
                     task.cancel()
+
+    @property
+    def uids(self) -> Collection[str]:
+        """Uids of the workloads that are there, as far as they were taken note of."""
+        return self._templates.keys()
 
     @contextmanager
     def attending(self, target: Workload) -> Iterator[None]:
