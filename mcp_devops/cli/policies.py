@@ -179,7 +179,8 @@ def _server_says(target: Workload) -> list[str]:
     if alone and "policy" in settings.approval_channels:
         says.append(
             f"MCP_DEVOPS_AUTOMATIC_NAMESPACES names {target.namespace}: an agent's rollback on an"
-            " automatic verdict is approved there without this file being asked."
+            " automatic verdict is approved there within this file's limits, whatever its scopes"
+            " and quiet hours say."
         )
     return says
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from mcp_devops.errors import NotFound, PreconditionFailed
+from mcp_devops.gateway.acts import one_more_in
 from mcp_devops.gateway.approval import (
     POLICY,
     Approval,
@@ -29,7 +30,7 @@ from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.action import ActionPlan
-from mcp_devops.model.target import Workload
+from mcp_devops.response_policy.limits import Limits, Stopped
 from mcp_devops.toolkit.clock import Clock
 
 __all__ = ["Approval", "ApprovalDesk", "ApprovalStatus", "Terms", "denied"]
@@ -45,6 +46,7 @@ class ApprovalDesk:
         clock: Clock,
         ttl_s: float,
         terms_of: Callable[[ActionPlan], Terms] = lambda _: Terms(),
+        limits_of: Callable[[], Limits] = Limits,
     ) -> None:
         """Remember where approvals are kept.
 
@@ -54,12 +56,14 @@ class ApprovalDesk:
             clock: Tells when one expires.
             ttl_s: Seconds after which a question is a no, at the latest.
             terms_of: On which terms a plan is asked about.
+            limits_of: How often something may be done alone, as it stands.
         """
         self._database = database
         self._journal = journal
         self._clock = clock
         self._ttl = timedelta(seconds=ttl_s)
         self.terms_of = terms_of
+        self.limits_of = limits_of
 
     async def request(self, plan: ActionPlan, requested_by: str) -> Approval:
         """Store a question, or find the one that already waits, or its yes, for this very plan.
@@ -172,12 +176,7 @@ class ApprovalDesk:
             if channel != POLICY and approval.approvers and not names & set(approval.approvers):
                 self._record_refused(connection, approval, status, who, channel)
                 return approval, False
-            connection.execute(
-                "UPDATE approvals SET status = ?, answered_by = ?, answered_at = ?, channel = ?,"
-                " note = ? WHERE id = ?",
-                (status.value, who, now.isoformat(), channel, note or None, approval_id),
-            )
-            self._record(connection, approval, status, who, channel, note)
+            self._store_answer(connection, approval, status, who, channel, note, now)
             return self._one(connection, approval_id), True
 
         answered, counts = await self._database.run(store)
@@ -199,10 +198,46 @@ class ApprovalDesk:
         connection.execute("UPDATE approvals SET status = 'used' WHERE id = ?", (approval_id,))
         return approval
 
-    async def is_frozen(self, target: Workload) -> bool:
-        """Whether nothing automatic may be done to a workload now."""
+    async def allow(self, approval_id: str, note: str) -> Approval | None:
+        """Say yes in the policy's name, if freezes and limits let one more be done alone.
+
+        Args:
+            approval_id: The question.
+            note: Why the policy says yes.
+
+        Returns:
+            The yes; None: a person has to decide, and the journal says why.
+
+        Raises:
+            NotFound: There is no such approval.
+        """
         now = self._clock.now()
-        return await self._database.read(lambda c: frozen_in(c, target, now)) is not None
+        limits = self.limits_of()
+
+        def store(connection: Connection) -> Approval | None:
+            self._expire(connection, now)
+            approval = self._one(connection, approval_id)
+            if approval.status is not ApprovalStatus.PENDING:
+                return approval if approval.status is ApprovalStatus.APPROVED else None
+            target = approval.plan.target
+            freeze = frozen_in(connection, target, now)
+            stopped = freeze.says() if freeze is not None else ""
+            if not stopped:
+                found = one_more_in(connection, self._journal, now, target, limits)
+                stopped = found.reason if isinstance(found, Stopped) else ""
+            if stopped:
+                what = f"the policy does not say yes by itself: {stopped}"
+                status = approval.status
+                self._append(
+                    connection, EntryKind.NOTE, approval, status, POLICY, POLICY, what=what
+                )
+                return None
+            self._store_answer(
+                connection, approval, ApprovalStatus.APPROVED, POLICY, POLICY, note, now
+            )
+            return self._one(connection, approval_id)
+
+        return await self._database.run(store)
 
     async def get(self, approval_id: str) -> Approval:
         """One approval, as it stands now.
@@ -239,6 +274,23 @@ class ApprovalDesk:
                 fix="`mcp-devops approvals` lists those that wait.",
             )
         return from_row(row)
+
+    def _store_answer(
+        self,
+        connection: Connection,
+        approval: Approval,
+        status: ApprovalStatus,
+        who: str,
+        channel: str,
+        note: str,
+        now: datetime,
+    ) -> None:
+        connection.execute(
+            "UPDATE approvals SET status = ?, answered_by = ?, answered_at = ?, channel = ?,"
+            " note = ? WHERE id = ?",
+            (status.value, who, now.isoformat(), channel, note or None, approval.id),
+        )
+        self._record(connection, approval, status, who, channel, note)
 
     def _expire(self, connection: Connection, now: datetime) -> None:
         rows = connection.execute(

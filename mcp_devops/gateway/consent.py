@@ -48,15 +48,14 @@ class Consent:
         approval = await self.desk.request(plan, str(caller))
         if approval.status is ApprovalStatus.APPROVED:
             return approval
-        if self.policy_allows(plan) and not await self.desk.is_frozen(plan.target):
-            return await self.desk.answer(
+        if self.policy_allows(plan):
+            allowed = await self.desk.allow(
                 approval.id,
-                ApprovalStatus.APPROVED,
-                who="policy",
-                channel="policy",
-                note=f"confidence {plan.confidence:.2f}, evidence complete, "
+                f"confidence {plan.confidence:.2f}, evidence complete, "
                 f"namespace {plan.target.namespace} is in automatic_namespaces",
             )
+            if allowed is not None:
+                return allowed
         if ask is None or "elicitation" not in self.settings.approval_channels:
             raise self._required(approval)
         if approval.approvers and not _vouched(caller) & set(approval.approvers):

@@ -84,7 +84,14 @@ async def open_gateway(
         team.require()
     async with open_database(database_path(settings)) as database:
         journal = Journal(database, redactor, clock.now)
-        desk = ApprovalDesk(database, journal, clock, settings.approval_ttl_s, partial(terms, team))
+        desk = ApprovalDesk(
+            database,
+            journal,
+            clock,
+            settings.approval_ttl_s,
+            partial(terms, team),
+            lambda: team.current.limits,
+        )
         services = Registry(catalog, clock)
         services.add(database, Database)
         services.add(journal, Journal)

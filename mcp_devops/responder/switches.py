@@ -9,6 +9,7 @@ import re
 from datetime import datetime
 
 from mcp_devops.errors import InvalidArguments
+from mcp_devops.gateway.acts import REASON_CHARS, breaker_in, set_breaker_in
 from mcp_devops.gateway.freezes import (
     Freeze,
     freezes_in,
@@ -23,12 +24,6 @@ from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.target import Workload
 from mcp_devops.response_policy.limits import Breaker
-
-BREAKER = "breaker"
-"""Name of the breaker's switch: on is open, off is closed by a person."""
-
-REASON_CHARS = 500
-"""Characters of a reason that are kept."""
 
 _PATTERN = re.compile(r"[a-z0-9*?\[\]!-]{1,63}")
 
@@ -140,32 +135,6 @@ async def unfreeze(
 async def breaker_of(db: Database) -> Breaker:
     """The breaker's switch as it was last set. `limits.is_open` says whether it is open."""
     return await db.read(breaker_in)
-
-
-def breaker_in(connection: Connection) -> Breaker:
-    """The breaker's switch, inside a transaction."""
-    row = connection.execute(
-        "SELECT is_on, reason, at FROM switches WHERE name = ?", (BREAKER,)
-    ).fetchone()
-    if row is None:
-        return Breaker()
-    return Breaker(is_open=bool(row["is_on"]), at=row["at"], reason=row["reason"])
-
-
-def set_breaker_in(
-    connection: Connection, journal: Journal, *, is_open: bool, now: datetime, who: str, reason: str
-) -> None:
-    """Set the breaker's switch inside a write transaction, with its journal entry."""
-    reason = " ".join(reason.split())[:REASON_CHARS]
-    _set(connection, BREAKER, is_on=is_open, who=who, reason=reason, now=now)
-    state = "opened" if is_open else "closed"
-    journal.append_in(
-        connection,
-        EntryKind.NOTE,
-        actor=who,
-        subject=BREAKER,
-        body={"what": f"breaker {state}: {reason}", "is_open": is_open},
-    )
 
 
 async def close_breaker(

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from mcp_devops.gateway.acts import set_breaker_in
 from mcp_devops.gateway.door import CallRecord
 from mcp_devops.gateway.opening import open_gateway
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database, open_database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
-from mcp_devops.responder.switches import close_breaker, freeze, set_breaker_in
+from mcp_devops.responder.switches import close_breaker, freeze
 from mcp_devops.server.families import Buckets
 from mcp_devops.server.folding import PAGE, PAGES, run_status
 from mcp_devops.server.metrics import Metrics

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mcp_devops.gateway.acts import set_breaker_in
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.incident import Verification
-from mcp_devops.responder.switches import close_breaker, set_breaker_in
+from mcp_devops.responder.switches import close_breaker
 from mcp_devops.responder.telling.lookout import Lookout
 from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.server.metrics import Metrics
