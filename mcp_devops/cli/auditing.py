@@ -149,7 +149,8 @@ def verify(
         typer.Option(
             "--anchor",
             metavar="SEQ:HASH",
-            help="A head written down earlier and elsewhere: shows that nothing before it was cut.",
+            help="A head written down earlier and elsewhere: shows that nothing was cut off"
+            " or rewritten; of a bundle, that its chain is that of the journal.",
         ),
     ] = None,
     bundle: Annotated[
@@ -161,12 +162,13 @@ def verify(
         typer.Option(
             "--fingerprint",
             metavar="SHA256",
-            help="Of the bundle, as told when it was made: shows that all of it is as it was.",
+            help="Of the bundle, as told when it was made: shows that all of it is as it was, and"
+            " nothing was left out.",
         ),
     ] = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Check the hash chain, or an audit bundle.
+    """Check the hash chain, and the other tables against it; or an audit bundle.
 
     Exit code 0: whole; 1: broken, with what is wrong first; 2: it could not be checked.
     """
@@ -200,8 +202,11 @@ def _verify_bundle(path: Path, anchor: str | None, fingerprint: str | None) -> N
         typer.echo(f"Head: {report.head}")
     if not report.chain_was_whole:
         typer.echo("The journal itself was broken when this bundle was made; see its summary.md.")
+    for incident in report.unproven_evidence:
+        typer.echo(f"The evidence of {incident} is that of its row; no entry here tells the same.")
     if fingerprint is None and report.ok:
-        typer.echo("That nobody made it anew, only --fingerprint or --anchor can show.")
+        shown = "that no entry was left out" if anchor else "that nobody made it anew"
+        typer.echo(f"Only --fingerprint can show {shown}.")
     raise typer.Exit(0 if report.ok and report.chain_was_whole else 1)
 
 

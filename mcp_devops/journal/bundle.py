@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from mcp_devops.errors import InvalidArguments, NotFound
-from mcp_devops.journal.bundle_facts import Facts, lines
-from mcp_devops.journal.bundle_text import CONTROLS, NOT_HERE, readme, summary
+from mcp_devops.journal.bundle_facts import Facts, bears_out, lines
+from mcp_devops.journal.bundle_text import pages
 from mcp_devops.journal.chain import ChainReport, verify_chain
 from mcp_devops.journal.clock_source import clock_status
 from mcp_devops.journal.connection import Connection
@@ -25,7 +25,8 @@ from mcp_devops.text.clean import clean_data
 from mcp_devops.text.secrets import Redactor
 
 FORMAT = 1
-"""Version of the bundle's form; a reader of this version reads no later one."""
+"""Version of the bundle's form; a reader of this version reads no later one. The wording of the
+pages is part of it: whoever checks a bundle writes them anew and compares."""
 
 _SERVER = (EntryKind.SERVER_STARTED.value, EntryKind.SERVER_STOPPED.value)
 _CALLS_AT_ONCE = 200
@@ -129,14 +130,9 @@ class _Writer:
             for name, content in self._facts.files().items():
                 self._member(archive, name, now, [content])
             self._member(archive, "evidence.jsonl", now, self._evidence())
-            controls = [
-                dict(zip(("control", "subject", "where"), c, strict=True)) for c in CONTROLS
-            ]
-            listed = {"controls": controls, "not_in_bundle": NOT_HERE}
-            self._member(archive, "controls.json", now, [_page(listed)])
             manifest = self._manifest(chain, steps, now, version)
-            self._member(archive, "summary.md", now, [summary(manifest, self._facts).encode()])
-            self._member(archive, "README.md", now, [readme(manifest).encode()])
+            for name, content in pages(manifest, self._facts).items():
+                self._member(archive, name, now, [content])
             written = _page({**manifest, "files": self._files})
             _write(archive, "manifest.json", now, [written])
         fingerprint = hashlib.sha256(written).hexdigest()
@@ -244,7 +240,10 @@ class _Writer:
                 "evidence": body.get("context") if isinstance(body, dict) else None,
                 "judged_afterwards": dict(judged) if judged is not None else None,
             }
-            yield lines([clean_data(held, self._redactor)])
+            held = clean_data(held, self._redactor)
+            seq, told = self._facts.evidence.get(incident, (None, None))
+            proves = seq is not None and bears_out(told, held["evidence"])
+            yield lines([{**held, "proven_by": seq if proves else None}])
 
     def _member(
         self, archive: zipfile.ZipFile, name: str, now: datetime, parts: Iterable[bytes]

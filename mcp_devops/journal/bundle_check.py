@@ -12,7 +12,9 @@ from typing import Any
 
 from mcp_devops.errors import InvalidArguments, Unsupported
 from mcp_devops.journal.bundle import FORMAT
-from mcp_devops.journal.bundle_facts import Facts
+from mcp_devops.journal.bundle_facts import Facts, bears_out
+from mcp_devops.journal.bundle_text import pages
+from mcp_devops.journal.bundle_zip import holds_more
 from mcp_devops.journal.chain import parse_anchor
 from mcp_devops.journal.entry import hash_of
 from mcp_devops.model.record import Record, canonical_json
@@ -54,6 +56,8 @@ class BundleReport(Record):
     """What the journal itself was found to be when the bundle was made."""
     unproven: tuple[int, ...]
     """Entries whose content was redacted again: only their place is proven."""
+    unproven_evidence: tuple[str, ...]
+    """Incidents whose evidence no entry of the bundle proves."""
     problems: tuple[str, ...]
     """What is wrong, the first `PROBLEMS_SHOWN`."""
     says: str
@@ -72,13 +76,13 @@ def verify_bundle(
 
     Raises:
         InvalidArguments: It is no bundle, or the anchor is malformed.
-        Unsupported: It was made by a later version.
+        Unsupported: It was made by a version with another form.
     """
     known = parse_anchor(anchor) if anchor is not None else None
     try:
         with zipfile.ZipFile(path) as archive:
             checker = _Checker(archive)
-            checker.check(known, fingerprint)
+            checker.check(known, fingerprint, path.stat().st_size)
     except OSError as problem:
         raise InvalidArguments(
             f"{path} cannot be read: {problem.strerror}.", fix="Name a bundle that is there."
@@ -100,19 +104,31 @@ class _Checker:
         self._manifest = self._read_manifest()
         again = self._manifest.get("redacted_again")
         self._unproven = frozenset(again if isinstance(again, list) else ())
+        self._unproven_evidence: list[str] = []
         self._entries = 0
+        self._seen: set[int] = set()
         self._head: str | None = None
 
-    def check(self, anchor: tuple[int, str] | None, fingerprint: str | None) -> None:
+    def check(self, anchor: tuple[int, str] | None, fingerprint: str | None, size: int) -> None:
         if fingerprint is not None and fingerprint.strip().lower() != self._fingerprint:
             self._wrong(f"The fingerprint is {self._fingerprint}, not the one that was kept.")
         if not self._check_files():
             return
+        if holds_more(self._archive, size):
+            self._wrong("The zip holds something beside its files.")
         links = self._check_links(anchor)
         facts = self._check_entries(links)
+        self._check_none_left_out(links)
         for name, content in facts.files().items():
-            if self._archive.read(name) != content:
-                self._wrong(f"{name} does not follow from entries.jsonl.")
+            self._compare(name, content, "entries.jsonl")
+        try:
+            told = pages(self._manifest, facts)
+        except (KeyError, TypeError, AttributeError):
+            self._wrong("The manifest has not the fields of a manifest.")
+        else:
+            for name, content in told.items():
+                self._compare(name, content, "entries.jsonl and the manifest")
+        self._check_evidence(facts)
         if self._manifest.get("entries") != self._entries:
             self._wrong(f"The manifest tells of {self._manifest.get('entries')} entries.")
 
@@ -123,6 +139,8 @@ class _Checker:
         says = f"All {count} entries of the bundle are as they were written, in their order."
         if unproven:
             says += f" The content of {len(unproven)} was redacted again and cannot be proven."
+        if self._unproven_evidence:
+            says += f" The evidence of {len(self._unproven_evidence)} incidents rests on no entry."
         if wrong:
             says = f"The bundle is not as it was made: {self._problems[0]}"
         return BundleReport(
@@ -132,9 +150,47 @@ class _Checker:
             head=self._head,
             chain_was_whole=journal.get("chain_is_whole") is True,
             unproven=unproven,
+            unproven_evidence=tuple(self._unproven_evidence),
             problems=tuple(self._problems[:PROBLEMS_SHOWN]),
             says=says,
         )
+
+    def _compare(self, name: str, content: bytes, source: str) -> None:
+        # The size first: what was blown up is not read.
+        same = self._archive.getinfo(name).file_size == len(content)
+        if not same or self._archive.read(name) != content:
+            self._wrong(f"{name} does not follow from {source}.")
+
+    def _check_none_left_out(self, links: Mapping[int, Any]) -> None:
+        """As far as the chain shows it: all of it, or a stretch without a hole."""
+        selection = _mapping(self._manifest.get("selection"))
+        if selection.get("incident") is not None:
+            return
+        whole = selection.get("since") is None and selection.get("until") is None
+        clock = _mapping(self._manifest.get("clock"))
+        # Where times run backwards a stretch of time is none of the journal.
+        if not whole and clock.get("steps_back") != 0:
+            return
+        first = min(links, default=1) if whole else min(self._seen, default=1)
+        last = max(links, default=0) if whole else max(self._seen, default=0)
+        if whole and first != 1:
+            self._wrong(f"The chain begins with link {first}.")
+        gone = next((seq for seq in range(first, last + 1) if seq not in self._seen), None)
+        if gone is not None:
+            self._wrong(f"Entry {gone} was left out.")
+
+    def _check_evidence(self, facts: Facts) -> None:
+        held = list(self._lines("evidence.jsonl"))
+        if [record.get("incident_id") for record in held] != list(facts.incidents):
+            self._wrong("evidence.jsonl is not that of the incidents.")
+        for record in held:
+            name, seq = str(record.get("incident_id")), record.get("proven_by")
+            known, told = facts.evidence.get(name, (None, None))
+            if seq is None:
+                if record.get("evidence") is not None:
+                    self._unproven_evidence.append(name)
+            elif seq != known or not bears_out(told, record.get("evidence")):
+                self._wrong(f"evidence.jsonl has not the evidence that entry {seq} tells of.")
 
     def _wrong(self, what: str) -> None:
         self._problems.append(what)
@@ -151,10 +207,10 @@ class _Checker:
             ) from problem
         self._fingerprint = hashlib.sha256(content).hexdigest()
         version = _mapping(manifest).get("format_version")
-        if not isinstance(version, int) or isinstance(version, bool) or version > FORMAT:
+        if not isinstance(version, int) or isinstance(version, bool) or version != FORMAT:
             raise Unsupported(
-                f"The bundle has the form {version!r}; this version knows up to {FORMAT}.",
-                fix="Upgrade mcp-devops, or follow the README.md in the bundle.",
+                f"The bundle has the form {version!r}; this version reads {FORMAT}.",
+                fix="Use the mcp-devops that made it, or follow the README.md in the bundle.",
             )
         return _mapping(manifest)
 
@@ -208,7 +264,9 @@ class _Checker:
                 self._wrong(f"Entry {seq} is not the one of the chain.")
             elif seq not in self._unproven and hash_of(entry) != entry.get("hash"):
                 self._wrong(f"Entry {seq} is not what was written: its hash does not fit.")
-            last = seq if isinstance(seq, int) else last
+            if isinstance(seq, int):
+                last = seq
+                self._seen.add(seq)
             try:
                 facts.add(entry)
             except (KeyError, TypeError, AttributeError):

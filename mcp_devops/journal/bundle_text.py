@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -80,6 +81,17 @@ NOT_HERE = (
 _MARKDOWN = re.compile(r"([\\`*_\[\]|#])")
 
 
+def pages(manifest: Mapping[str, Any], facts: Facts) -> dict[str, bytes]:
+    """The files for people, by name: the same manifest and entries give the same."""
+    controls = [dict(zip(("control", "subject", "where"), c, strict=True)) for c in CONTROLS]
+    listed = {"controls": controls, "not_in_bundle": NOT_HERE}
+    return {
+        "controls.json": json.dumps(listed, indent=2, ensure_ascii=False).encode() + b"\n",
+        "summary.md": summary(manifest, facts).encode(),
+        "README.md": readme(manifest).encode(),
+    }
+
+
 def readme(manifest: Mapping[str, Any]) -> str:
     """README.md: what is in the bundle, and how to check it without this program."""
     return f"""# Audit bundle of mcp-devops
@@ -95,8 +107,8 @@ Made {manifest["made_at"]} by mcp-devops {manifest["made_by"]}. {_selected(manif
 | verdicts.jsonl | each decision with all findings, vetoes and the policy version |
 | approvals.jsonl | each approval: the plan, who asked, who answered, on which verdict |
 | actions.jsonl | each change: who, under which approval, how it ended |
-| incidents.jsonl | each incident: every change of its status |
-| evidence.jsonl | the evidence that incidents hold now: a table of its own, not in the chain |
+| incidents.jsonl | each incident: every change of its status, and a person's later judgement |
+| evidence.jsonl | evidence that incidents hold now; `proven_by`: an entry that tells the same |
 | controls.json | which facts serve which control of SOC 2 and PCI DSS |
 
 ## Check it
@@ -108,11 +120,16 @@ Made {manifest["made_at"]} by mcp-devops {manifest["made_by"]}. {_selected(manif
 {RECIPE}```
 
 An entry's hash is the SHA-256 of the entry without `hash`, as JSON with sorted keys, no spaces,
-UTF-8. verdicts, approvals, actions and incidents follow from entries.jsonl alone.
+UTF-8. verdicts, approvals, actions and incidents follow from entries.jsonl alone, and so do
+summary.md, controls.json and this page, with the manifest: `audit verify` writes them anew and
+compares, which the program above does not. Evidence whose `proven_by` is null rests on no entry
+of this bundle.
 
-What a bundle cannot show by itself: that nobody made all of it anew. For that, compare the
-fingerprint (SHA-256 of manifest.json) with the one that was told when the bundle was made and that
-the journal holds as a note, or a head of the journal that was kept elsewhere.
+What a bundle cannot show by itself: that nobody made all of it anew, and that no entry of the
+incident, or at the ends of the stretch of time, was left out. The fingerprint (SHA-256 of
+manifest.json) shows both: compare it with the one that was told when the bundle was made and that
+the journal holds as a note. A head of the journal that was kept elsewhere shows that the entries
+here are the journal's, not that they are all.
 
 Entries of other incidents appear in chain.jsonl by hash only. Secrets were taken out before entries
 were written; entries from which more had to be taken out now are listed in manifest.json under
@@ -134,28 +151,33 @@ def summary(manifest: Mapping[str, Any], facts: Facts) -> str:
         + ".",
         "## Incidents",
         _table(
-            ("incident", "target", "opened", "last status", "last change"),
-            [
-                (i["incident_id"], i["target"], i["changes"][0]["at"], i["last_status"],
-                 i["changes"][-1]["what"])
-                for i in facts.incidents.values()
-            ],
+            ("incident", "target", "first entry", "last status", "last change",
+             "judged afterwards"),
+            [_incident(i) for i in facts.incidents.values()],
         ),
         "## Verdicts",
         _table(
-            ("entry", "at", "target", "verdict", "probability", "policy", "findings", "vetoes"),
+            ("entry", "at", "target", "verdict", "probability", "policy", "vetoes"),
             [_verdict(v) for v in facts.verdicts],
+        ),
+        "What each verdict rests on; a positive weight blames the deployment:",
+        _table(
+            ("entry", "verdict", "weight", "finding", "counted"),
+            [row for v in facts.verdicts for row in _findings(v)],
         ),
         "## Approvals",
         _table(
-            ("approval", "what", "asked by", "on verdict", "answer", "by", "at", "channel"),
+            ("approval", "what", "asked by", "on verdict", "evidence", "answer", "by", "at",
+             "channel", "note"),
             [_approval(a) for a in facts.approvals.values()],
         ),
         "## Changes",
         _table(
-            ("entry", "at", "what", "by", "approved by", "outcome", "ended"),
+            ("entry", "at", "what", "by", "approval", "approved by", "outcome", "ended"),
             [_action(a) for a in facts.actions.values()],
         ),
+        "## In order",
+        _table(("entry", "at", "incident", "who", "what"), facts.events),
         "## Controls",
         _table(("control", "subject", "where the facts are"), CONTROLS),
         NOT_HERE,
@@ -163,26 +185,62 @@ def summary(manifest: Mapping[str, Any], facts: Facts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _incident(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    changes, judged = record["changes"], record["judged"]
+    first, last = (changes[0], changes[-1]) if changes else ({}, {})
+    said = None
+    if judged is not None:
+        said = f"{'right' if judged['was_right'] else 'wrong'}, by {judged['by']}, {judged['at']}"
+        said += f": {judged['note']}" if judged["note"] else ""
+    return (
+        record["incident_id"], record["target"], first.get("at"), record["last_status"],
+        last.get("what"), said,
+    )  # fmt: skip
+
+
 def _verdict(record: Mapping[str, Any]) -> tuple[Any, ...]:
     verdict = record["verdict"]
     return (
         record["seq"], record["at"], record["target"],
-        f"{verdict.get('action')}: {verdict.get('headline')}", verdict.get("confidence"),
-        verdict.get("policy_version"), _said(verdict.get("findings")), _said(verdict.get("vetoes")),
+        f"{verdict.get('action')}: {verdict.get('headline')}", _share(verdict.get("confidence")),
+        verdict.get("policy_version"), _vetoes(verdict.get("vetoes")),
     )  # fmt: skip
 
 
-def _said(findings: Any) -> str:
-    found = findings if isinstance(findings, Sequence) else ()
-    return " / ".join(str(f.get("says")) for f in found if isinstance(f, Mapping)) or "none"
+def _findings(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    verdict = record["verdict"]
+    return [
+        (
+            record["seq"], str(verdict.get("id"))[:12], f.get("weight"), f.get("says"),
+            "yes" if f.get("counted", True) else "no",
+        )
+        for f in _mappings(verdict.get("findings"))
+    ]  # fmt: skip
+
+
+def _vetoes(vetoes: Any) -> str:
+    return " / ".join(str(veto.get("says")) for veto in _mappings(vetoes)) or "none"
+
+
+def _mappings(found: Any) -> list[Mapping[str, Any]]:
+    return [f for f in found if isinstance(f, Mapping)] if isinstance(found, Sequence) else []
+
+
+def _share(value: Any) -> Any:
+    """A probability as people read it; the whole number is in the JSON Lines files."""
+    return f"{value:.1%}" if isinstance(value, int | float) else value
 
 
 def _approval(record: Mapping[str, Any]) -> tuple[Any, ...]:
     last = record["answers"][-1] if record["answers"] else {}
+    verdict, seq = record.get("verdict_id"), record.get("verdict_seq")
+    on = f"{str(verdict)[:12]}, entry {seq or 'not in this bundle'}" if verdict else None
+    whole = record.get("evidence_complete")
     return (
-        record["approval_id"], record.get("what"), record.get("requested_by"),
-        record.get("verdict_id"), last.get("status", "none yet"), last.get("by"), last.get("at"),
-        last.get("channel"),
+        record["approval_id"], record.get("what"), record.get("requested_by"), on,
+        None if whole is None else "complete" if whole else "NOT complete",
+        last.get("status", "none yet"), last.get("by"), last.get("at"), last.get("channel"),
+        last.get("note") or None,
     )  # fmt: skip
 
 
@@ -190,7 +248,8 @@ def _action(record: Mapping[str, Any]) -> tuple[Any, ...]:
     finished = record.get("finished") or {}
     return (
         record["seq"], record["at"], record.get("what") or record["tool"], record.get("by"),
-        record.get("approved_by"), finished.get("status", "none recorded"), finished.get("at"),
+        record.get("approval_id"), record.get("approved_by"),
+        finished.get("status", "none recorded"), finished.get("at"),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Verifies the chain: whether every entry is as it was written, and where it was."""
+"""Verifies the journal: whether every entry is as it was written, where it was, and still there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from mcp_devops.errors import InvalidArguments
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.entry import GENESIS, hash_of
+from mcp_devops.journal.witnesses import Witnesses
 from mcp_devops.model.record import Record, canonical_json
 
 _ANCHOR = re.compile(r"(\d{1,15}):([0-9a-f]{64})")
@@ -31,6 +32,9 @@ class ChainProblem(StrEnum):
     """The anchored entry is gone: the end was cut off."""
     REWRITTEN = "rewritten"
     """The chain is sound in itself, but the anchored entry has another hash."""
+    CONTRADICTED = "contradicted"
+    """The chain is sound in itself, but another table knows of what no entry tells: the end was cut
+    off, or that table was changed."""
 
 
 class ChainReport(Record):
@@ -48,7 +52,7 @@ class ChainReport(Record):
     problem: ChainProblem | None = None
     """What is wrong first; null: nothing."""
     broken_seq: int | None = None
-    """The first number at which it is wrong."""
+    """The first number at which it is wrong; null: nothing is, or no entry can be named."""
     says: str
     """One sentence for a person."""
 
@@ -71,11 +75,21 @@ def parse_anchor(anchor: str) -> tuple[int, str]:
 
 
 def verify_chain(connection: Connection, anchor: tuple[int, str] | None) -> ChainReport:
-    """Read all entries in order and stop at the first that is wrong. Memory stays constant."""
+    """Read all entries in order and stop at the first that is wrong; then ask the other tables.
+
+    Entries are read one by one; what is kept of them grows with approvals, changes and incidents.
+    """
     count, last_seq, last_hash = 0, 0, GENESIS
     broken: tuple[ChainProblem, int, str] | None = None
+    witnesses = Witnesses()
     for row in connection.stream("SELECT * FROM entries ORDER BY seq"):
-        broken = _broken_at(connection, row, last_seq, last_hash)
+        fields = dict(row)
+        try:
+            fields["body"] = json.loads(row["body"])
+        except (json.JSONDecodeError, TypeError):
+            broken = ChainProblem.CHANGED, row["seq"], "has a body that is not JSON any more"
+            break
+        broken = _broken_at(connection, row, fields, last_seq, last_hash)
         if broken is None and anchor and row["seq"] == anchor[0] and row["hash"] != anchor[1]:
             broken = (
                 ChainProblem.REWRITTEN,
@@ -84,6 +98,7 @@ def verify_chain(connection: Connection, anchor: tuple[int, str] | None) -> Chai
             )
         if broken:
             break
+        witnesses.hear(row["kind"], row["incident_id"], fields["body"])
         count, last_seq, last_hash = count + 1, row["seq"], row["hash"]
     if broken is None and anchor and anchor[0] > last_seq:
         broken = (
@@ -98,6 +113,12 @@ def verify_chain(connection: Connection, anchor: tuple[int, str] | None) -> Chai
             ok=False, entries=count, head=head, anchored=anchor is not None,
             problem=problem, broken_seq=seq, says=f"Entry {seq} {why}.",
         )  # fmt: skip
+    if said := witnesses.contradiction(connection):
+        return ChainReport(
+            ok=False, entries=count, head=head, anchored=anchor is not None,
+            problem=ChainProblem.CONTRADICTED,
+            says=f"{said}: the end of the journal was cut off, or that table was changed.",
+        )  # fmt: skip
     proof = "up to the anchor and since" if anchor else "; only an anchor shows a cut-off end"
     separator = " " if anchor else ""
     return ChainReport(
@@ -107,14 +128,9 @@ def verify_chain(connection: Connection, anchor: tuple[int, str] | None) -> Chai
 
 
 def _broken_at(
-    connection: Connection, row: Any, last_seq: int, last_hash: str
+    connection: Connection, row: Any, fields: dict[str, Any], last_seq: int, last_hash: str
 ) -> tuple[ChainProblem, int, str] | None:
     seq = row["seq"]
-    fields = dict(row)
-    try:
-        fields["body"] = json.loads(row["body"])
-    except (json.JSONDecodeError, TypeError):
-        return ChainProblem.CHANGED, seq, "has a body that is not JSON any more"
     if seq <= last_seq:
         return ChainProblem.INSERTED, seq, "is there twice, or stands before the first"
     if seq != last_seq + 1:

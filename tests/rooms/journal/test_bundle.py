@@ -175,7 +175,7 @@ def test_it_tells_who_approved_what_on_which_evidence_and_how_it_ended(made: Pat
 
 def test_the_summary_is_for_people_and_no_text_poses_as_markup(made: Path) -> None:
     text = read(made)["summary.md"].decode()
-    for said in ("roll\\_back: The deployment did it", "0.93", "bob", "terminal", "recovered"):
+    for said in ("roll\\_back: The deployment did it", "93.0%", "bob", "terminal", "recovered"):
         assert said in text, said
     assert "\n# not a heading" not in text and "<b>" not in text
     assert "cart back \\| 8" in text and "default-0123456789ab" in text and "a veto" in text
