@@ -59,8 +59,8 @@ class Resolution(Record):
     """Release that serves again."""
     environment: str = "production"
     """Where."""
-    log_sha256: str | None = None
-    """Digest of the journal at that moment."""
+    journal_head: str | None = None
+    """`seq:hash` of the journal at that moment: `audit verify --anchor` takes it."""
     link: str | None = None
     """Page of the incident."""
 
@@ -220,7 +220,7 @@ def _event(told: dict[str, Any], resolution: Resolution) -> dict[str, Any]:
         "reason": told["reason"],
         "from": told["from_release"],
         "to": told["to_release"],
-        "log_sha256": resolution.log_sha256,
+        "journal_head": resolution.journal_head,
         "link": told["link"],
     }
     return {

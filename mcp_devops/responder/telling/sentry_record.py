@@ -19,13 +19,19 @@ from mcp_devops.integrations.sentry.record import (
 )
 from mcp_devops.integrations.sentry.releases import release_named
 from mcp_devops.integrations.sentry.settings import SentrySettings
+from mcp_devops.journal.journal import Journal
 from mcp_devops.model.change import Change
 from mcp_devops.model.incident import IncidentStatus
+from mcp_devops.response_policy.settings import ResponseSettings
 from mcp_devops.text.secrets import Redactor
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Services
 
 UNKNOWN = "unknown"
+PRODUCTION = "production"
+"""The environment where none is set."""
+MOST_LINK = 500
+"""Characters of a link that Sentry takes."""
 DONE = frozenset({IncidentStatus.RECOVERED, IncidentStatus.NOT_RECOVERED})
 """Statuses in which the old revision surely serves again."""
 
@@ -49,16 +55,23 @@ async def record_in_sentry(
     if stored.plan is None or change is None:
         return ()
     told = versions(change)
+    link = _link(stored.incident.id)
     wanted: list[Awaitable[object]] = []
     dsn = settings.dsn_of(stored.incident.target.name)
     if dsn is not None:
         own = settings.model_copy(update={"dsn": dsn})
-        resolution = _resolution(stored, change, told.new, told.old, clock)
+        resolution = _resolution(stored, change, told.new, told.old, clock).model_copy(
+            update={
+                "environment": settings.environment or PRODUCTION,
+                "journal_head": await _head(services),
+                "link": link,
+            }
+        )
         diagnostics = stored.context.model_dump(mode="json") if stored.context else None
         wanted.append(send_event(own, clock, resolution, diagnostics, redactor))
     client = await services.find(SentryClient)
     if client is not None and told.old is not None and stored.incident.status in DONE:
-        wanted.append(_annotated(client, stored, told.old))
+        wanted.append(_annotated(client, stored, told.old, link))
     lost = []
     for answer in await asyncio.gather(*wanted, return_exceptions=True):
         if isinstance(answer, DevOpsError):
@@ -89,7 +102,21 @@ def _resolution(
     )
 
 
-async def _annotated(client: SentryClient, stored: Stored, version: str) -> None:
+async def _head(services: Services) -> str | None:
+    """`seq:hash` of the journal's newest entry: in Sentry it is out of reach of who cuts it off."""
+    journal = await services.find(Journal)
+    newest = (await journal.list(limit=1, newest_first=True)).entries if journal else ()
+    return f"{newest[0].seq}:{newest[0].hash}" if newest else None
+
+
+def _link(incident_id: str) -> str | None:
+    """The incident's page, where its address is known."""
+    base = ResponseSettings.load().public_url
+    link = f"{base.rstrip('/')}/incidents/{incident_id}" if base else ""
+    return link if 0 < len(link) <= MOST_LINK else None
+
+
+async def _annotated(client: SentryClient, stored: Stored, version: str, link: str | None) -> None:
     incident = stored.incident
     try:
         release = await release_named(client, version, incident.target.name)
@@ -98,7 +125,8 @@ async def _annotated(client: SentryClient, stored: Stored, version: str) -> None
         return
     note = DeployNote(
         release=release,
-        environment=client.settings.environment or "production",
+        environment=client.settings.environment or PRODUCTION,
         name=f"rollback {incident.id}",
+        url=link,
     )
     await annotate_deploy(client, note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from mcp_devops.incidents.store import Stored
 from mcp_devops.integrations.sentry.client import SentryClient
 from mcp_devops.journal.database import open_database
+from mcp_devops.journal.entry import EntryKind
+from mcp_devops.journal.journal import Journal
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.change import Change, ChangeArea, Revision, TemplateDifference
 from mcp_devops.model.evidence import DiagnosticContext
@@ -28,11 +31,11 @@ SECRET = "hunter2-hunter2-hunter2"
 class Only:
     """A program in which nothing but Sentry is connected."""
 
-    def __init__(self, client: SentryClient | None) -> None:
-        self._client = client
+    def __init__(self, client: SentryClient | None, journal: Journal | None = None) -> None:
+        self._known = {SentryClient: client, Journal: journal}
 
     async def find(self, kind: type[Any]) -> Any:
-        return self._client if kind is SentryClient else None
+        return self._known.get(kind)
 
     async def get(self, kind: type[Any]) -> Any:
         raise LookupError(kind)
@@ -92,6 +95,27 @@ async def test_a_rollback_is_an_event_of_its_own_project_and_a_deploy_of_what_is
     assert SECRET.encode() not in mine.envelopes[0]
     assert [p["name"] for p in there.posted] == ["rollback inc-0000000a"], "a repeat counts once"
     assert there.paths("1.0.0/deploys") and not there.paths("1.1.0/deploys")
+
+
+async def test_the_event_says_where_and_leads_to_the_page_and_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCP_DEVOPS_RESPONSE__PUBLIC_URL", "https://ops.example/mcp-devops/")
+    there = World(releases=[release("checkout@1.0.0", ago(60))])
+    mine = Ingestion()
+    page = "https://ops.example/mcp-devops/incidents/inc-0000000a"
+    async with mine.running() as dsn, sentry(there) as client, open_database(tmp_path / "d") as db:
+        journal = Journal(db, Redactor(), there.clock.now)
+        entry = await journal.append(EntryKind.NOTE, actor="a", subject="s", body={})
+        settings = settings_for("http://127.0.0.1:9", dsn=dsn, environment="staging")
+        await record_in_sentry(
+            Only(client, journal), settings, there.clock, Redactor(), rolled_back()
+        )
+    event = json.loads(mine.envelopes[0].split(b"\n")[2])
+    assert event["environment"] == "staging"
+    assert event["contexts"]["rollback"]["link"] == page
+    assert event["contexts"]["rollback"]["journal_head"] == f"1:{entry.hash}"
+    assert [posted["url"] for posted in there.posted] == [page]
 
 
 async def test_what_sentry_does_not_take_is_said_and_stops_nothing() -> None:
