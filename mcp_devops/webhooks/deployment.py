@@ -19,6 +19,8 @@ from mcp_devops.errors import InvalidArguments
 from mcp_devops.model.record import Record
 from mcp_devops.model.target import WorkloadKind
 
+STAMP_DIGITS = 12
+"""Digits of an epoch second that are read: enough for 30,000 years."""
 _NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 
 
@@ -49,7 +51,9 @@ def genuine(
     want = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(f"sha256={want}".encode(), signature.encode()):
         return False
-    return stamp.isascii() and stamp.isdigit() and abs(now.timestamp() - int(stamp)) <= tolerance_s
+    if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= STAMP_DIGITS):
+        return False
+    return abs(now.timestamp() - int(stamp)) <= tolerance_s
 
 
 def parse(body: bytes) -> Deployed:

@@ -8,8 +8,9 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -30,6 +31,12 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 """Bytes of a webhook that are read; real ones are some kilobytes, few more than a hundred."""
+BODY_S = 10.0
+"""Seconds that a body may take to come: senders give up by then, and a drip must not hold us."""
+PAGERDUTY_LATE = timedelta(days=3)
+"""Age from which what PagerDuty tells is not heard: it repeats a delivery for less. Its signature
+has no time and is good for ever, but what is remembered of a delivery is deleted after a week at
+the least, and would then be written down twice."""
 PAGERDUTY_S = 4.0
 """Seconds until PagerDuty is asked to come again: after 5 it counts the delivery as failed."""
 _WEBHOOK_ID = re.compile(r"[A-Za-z0-9-]{8,100}")
@@ -139,6 +146,8 @@ class _Hears:
         event = pagerduty.parse(body)
         if event is None:
             return JSONResponse({"status": "nothing to do"})
+        if self.clock.now() - event.occurred_at > PAGERDUTY_LATE:
+            return JSONResponse({"status": "too late"})
         # The event's id is signed and the delivery's is not: a replay can change that one.
         keys = [f"event:{event.id}"]
         delivery = headers.get("x-webhook-id", "")
@@ -190,7 +199,15 @@ def _answering(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         try:
-            body = await _read(request)
+            async with asyncio.timeout(BODY_S):
+                body = await _read(request)
+        except TimeoutError:
+            what = f"The body took longer than {BODY_S:g} s."
+            return JSONResponse({"error": "INVALID_ARGUMENTS", "what": what}, 408)
+        except ClientDisconnect:
+            # Nobody hears the answer; whoever had something to say sends it again.
+            return Response(status_code=400)
+        try:
             return _too_large() if body is None else await hear(request, body)
         except CallerError as wrong:
             return JSONResponse({"error": wrong.code, "what": wrong.what, "fix": wrong.fix}, 400)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from starlette.applications import Starlette
 
 from mcp_devops.errors import InvalidArguments
@@ -22,8 +24,9 @@ from mcp_devops.integrations.pagerduty.events import dedup_key, incident_of
 from mcp_devops.integrations.pagerduty.webhook import parse
 from mcp_devops.integrations.slack.approvals import button_value
 from mcp_devops.journal.database import Database
+from mcp_devops.responder.settings import HousekeepingSettings
 from mcp_devops.scenarios.listening import listening
-from mcp_devops.webhooks.routes import MAX_BODY_BYTES, Hearers, webhook_routes
+from mcp_devops.webhooks.routes import MAX_BODY_BYTES, PAGERDUTY_LATE, Hearers, webhook_routes
 from mcp_devops.webhooks.settings import WebhookSettings
 from tests.support import pagerduty, slack
 from tests.support.channels import ANN, Shift, shift, until
@@ -172,7 +175,8 @@ async def deliver(
 
 
 def about(it: Shift, kind: str, number: int, **changes: Any) -> dict[str, Any]:
-    made = pagerduty.webhook(kind, id=f"01EVENT{number}", **changes)
+    now = it.clock.now().isoformat()
+    made = pagerduty.webhook(kind, **{"id": f"01EVENT{number}", "occurred_at": now, **changes})
     made["event"]["data"]["incident_key"] = dedup_key(it.incident_id)
     return made
 
@@ -188,7 +192,8 @@ async def test_what_a_person_does_in_pagerduty_is_in_the_timeline_and_approves_n
         for number, kind in enumerate(kinds, 2):
             answer = await deliver(http, about(it, f"incident.{kind}", number))
             assert (answer.status_code, answer.json()) == (202, {"status": "written down"})
-        note = pagerduty.note_webhook("restarting the database", id="01EVENT9")
+        now = it.clock.now().isoformat()
+        note = pagerduty.note_webhook("restarting the database", id="01EVENT9", occurred_at=now)
         assert (await deliver(http, note)).json() == {"status": "written down"}
         waits = (await it.desk.get(approval.id)).status
         timeline = await it.timeline()
@@ -205,13 +210,14 @@ async def test_what_automation_does_and_what_is_of_others_leaves_no_line(
 ) -> None:
     async with hearing(tmp_path, monkeypatch) as (it, http):
         before = await it.timeline()
+        now = it.clock.now().isoformat()
         said = [
             (await deliver(http, made)).json()["status"]
             for made in (
                 about(it, "incident.acknowledged", 1, agent=None),
                 about(it, "incident.resolved", 2, agent={"id": "P1", "type": "service_reference"}),
-                pagerduty.webhook("incident.acknowledged", id="01EVENT3"),
-                pagerduty.note_webhook("x", id="01EVENT4", agent=None),
+                pagerduty.webhook("incident.acknowledged", id="01EVENT3", occurred_at=now),
+                pagerduty.note_webhook("x", id="01EVENT4", agent=None, occurred_at=now),
                 pagerduty.webhook("pagey.ping", id="01EVENT5"),
             )
         ]
@@ -234,6 +240,21 @@ async def test_a_delivery_that_is_repeated_or_replayed_is_one(
         timeline = await it.timeline()
     assert said == [{"status": "written down"}, *[{"status": "known already"}] * 3]
     assert timeline.count("acknowledged in PagerDuty") == 1
+
+
+async def test_what_is_replayed_after_its_delivery_is_forgotten_is_too_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    least = HousekeepingSettings(keep_days=7)
+    assert timedelta(days=least.keep_days) > PAGERDUTY_LATE
+    with pytest.raises(ValidationError):
+        HousekeepingSettings(keep_days=6.9)
+    async with hearing(tmp_path, monkeypatch) as (it, http):
+        before = await it.timeline()
+        old = (it.clock.now() - PAGERDUTY_LATE - timedelta(seconds=1)).isoformat()
+        replayed = await deliver(http, about(it, "incident.resolved", 1, occurred_at=old))
+        assert await it.timeline() == before
+    assert (replayed.status_code, replayed.json()) == (200, {"status": "too late"})
 
 
 async def test_forged_closed_large_and_unreadable_deliveries_are_refused(

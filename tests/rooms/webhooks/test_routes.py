@@ -23,6 +23,7 @@ from mcp_devops.errors import InvalidArguments, UpstreamUnavailable
 from mcp_devops.integrations.slack.interactions import Interaction
 from mcp_devops.journal.database import open_database
 from mcp_devops.scenarios.listening import listening
+from mcp_devops.webhooks import routes
 from mcp_devops.webhooks.deployment import Deployed, parse
 from mcp_devops.webhooks.routes import Hearers, webhook_routes
 from mcp_devops.webhooks.settings import WebhookSettings
@@ -72,16 +73,16 @@ async def hearing(folder: Path, heard: Heard, *, open_: bool = True) -> AsyncIte
         slack_secret=fake_slack.SIGNING if open_ else None,
     )
     async with open_database(folder / "state.db") as database:
-        routes = webhook_routes(settings, database, SteppedClock(), hearers)
+        paths = webhook_routes(settings, database, SteppedClock(), hearers)
         async with (
-            listening(Starlette(routes=routes)) as url,
+            listening(Starlette(routes=paths)) as url,
             httpx2.AsyncClient(base_url=url) as http,
         ):
             yield http
 
 
-def signed(body: bytes, at: float = NOW.timestamp(), secret: str = SECRET) -> dict[str, str]:
-    stamp = f"{at:.0f}"
+def signed(body: bytes, at: float | str = NOW.timestamp(), secret: str = SECRET) -> dict[str, str]:
+    stamp = at if isinstance(at, str) else f"{at:.0f}"
     mac = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
     return {"X-Timestamp": stamp, "X-Signature": f"sha256={mac}"}
 
@@ -109,9 +110,10 @@ async def test_a_signed_deployment_is_handed_over_once(tmp_path: Path) -> None:
         signed(raw(), at=NOW.timestamp() - 301),
         signed(raw(), at=NOW.timestamp() + 301),
         {**signed(raw()), "X-Timestamp": "soon"},
+        signed(raw(), at="9" * 400),
         {"X-Signature": "sha256=\xe9".encode("latin-1").decode("latin-1"), "X-Timestamp": "1"},
     ],
-    ids=["none", "secret", "body", "old", "early", "junk time", "junk signature"],
+    ids=["none", "secret", "body", "old", "early", "junk time", "endless time", "junk signature"],
 )
 async def test_what_is_forged_or_stale_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
     heard = Heard()
@@ -200,6 +202,41 @@ async def test_a_click_in_slack_is_taken_once_and_a_forged_one_never(tmp_path: P
         forged = {**headers, "X-Slack-Signature": "v0=" + "0" * 64}
         refused = await http.post("/webhooks/slack", content=body, headers=forged)
     assert refused.status_code == 401 and len(heard.answers) == 1
+
+
+def half_a_request() -> bytes:
+    head = "POST /webhooks/deployment HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    return head.encode() + b'{"namespace":'
+
+
+async def test_a_body_that_does_not_come_to_its_end_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "BODY_S", 0.05)
+    heard = Heard()
+    async with hearing(tmp_path, heard) as http:
+        await http.post("/webhooks/slack")
+        reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        writer.write(half_a_request())
+        async with asyncio.timeout(20):
+            answer = await reader.readline()
+        writer.close()
+    assert b" 408 " in answer and heard.deployed == []
+
+
+async def test_a_sender_that_goes_away_in_the_middle_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hearing(tmp_path, Heard()) as http:
+        await http.post("/webhooks/slack")
+        _, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        writer.write(half_a_request())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        answer = await http.post("/webhooks/deployment", content=raw(), headers=signed(raw()))
+    assert answer.status_code == 202
+    assert [r for r in caplog.records if r.levelname == "ERROR"] == []
 
 
 @given(st.binary(max_size=200) | st.text(max_size=50).map(lambda t: json.dumps(t).encode()))
