@@ -84,6 +84,19 @@ class Consent(Record):
     """What the person added."""
 
 
+class Judged(Record):
+    """A person's word, afterwards, on whether the decision was right."""
+
+    was_right: bool
+    """What the person says."""
+    by_whom: str
+    """Who."""
+    at: Moment
+    """When."""
+    note: str = ""
+    """What they add."""
+
+
 class Proof(Record):
     """What the journal holds of the incident."""
 
@@ -116,6 +129,8 @@ class Account(Record):
     """When the restored template was live; null: no rollback is recorded."""
     proof: Proof
     """What the journal holds."""
+    judged: Judged | None = None
+    """The newest judgement; null: nobody has judged it."""
 
 
 async def account_of(services: Services, incident_id: str, *, walk_chain: bool = False) -> Account:
@@ -138,14 +153,24 @@ async def account_of(services: Services, incident_id: str, *, walk_chain: bool =
         report = await journal.verify()
         proof = proof.model_copy(update={"chain": report, "head": report.head})
     consents = consents_in(entries)
+    judgements = judgements_in(entries)
     made = Account(
         incident=stored.incident,
         evidence=stored.context,
         plan=stored.plan,
         consents=consents,
-        happenings=_happenings(stored.incident, stored.context, consents, entries),
+        happenings=tuple(
+            sorted(
+                [
+                    *_happenings(stored.incident, stored.context, consents, entries),
+                    *map(_judging, judgements),
+                ],
+                key=lambda one: one.at,
+            )
+        ),
         rolled_back_at=_rolled_back_at(entries),
         proof=proof,
+        judged=judgements[-1] if judgements else None,
     )
     return await to_thread.run_sync(cleaned, made, redactor)
 
@@ -233,6 +258,28 @@ def consents_in(entries: Sequence[Entry]) -> tuple[Consent, ...]:
     return tuple(found.values())
 
 
+def judgements_in(entries: Sequence[Entry]) -> tuple[Judged, ...]:
+    """What people said of the decision, oldest first; the newest counts."""
+    return tuple(
+        Judged(
+            was_right=bool(entry.body["was_right"]),
+            by_whom=entry.actor,
+            at=entry.at,
+            note=str(entry.body.get("note") or ""),
+        )
+        for entry in entries
+        if entry.kind is EntryKind.NOTE and "was_right" in entry.body
+    )
+
+
+def _judging(judged: Judged) -> Happening:
+    said = "right" if judged.was_right else "wrong"
+    note = f": {judged.note}" if judged.note else ""
+    return Happening(
+        at=judged.at, what=f"decision judged {said}{note}", who=judged.by_whom, sort=Sort.VERDICT
+    )
+
+
 def _rolled_back_at(entries: Sequence[Entry]) -> datetime | None:
     return next(
         (
@@ -250,7 +297,7 @@ def _happenings(
     evidence: DiagnosticContext | None,
     consents: Sequence[Consent],
     entries: Sequence[Entry],
-) -> tuple[Happening, ...]:
+) -> list[Happening]:
     found = [*_before(incident, evidence)]
     found += [
         Happening(
@@ -282,7 +329,7 @@ def _happenings(
         else:
             continue
         found.append(Happening(at=entry.at, what=what, who=entry.actor, sort=Sort.ACTION))
-    return tuple(sorted(found, key=lambda one: one.at))
+    return found
 
 
 def _before(incident: Incident, evidence: DiagnosticContext | None) -> list[Happening]:

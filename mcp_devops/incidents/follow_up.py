@@ -43,6 +43,9 @@ def _of_outcome(account: Account) -> Iterator[str]:
         yield "Now: the change did not help. Investigate again, on both revisions."
     if status is IncidentStatus.UNKNOWN:
         yield "Now: find out which revision is live; the change's outcome is unknown."
+    if account.judged is not None and not account.judged.was_right:
+        note = f": {account.judged.note}" if account.judged.note else ""
+        yield f"The decision was judged wrong{note}. Find which finding misled it, and mend that."
     if plan is not None and plan.from_revision is not None:
         yield (
             f"Fix revision {plan.from_revision} before it is deployed again: the rollback removed"
@@ -139,6 +142,6 @@ def questions_from(account: Account) -> list[str]:
         lines.append("Did errors really end? The error rate after the change was not seen.")
     if account.plan is not None and checked is None:
         lines.append("Did the change help? It was not verified.")
-    if verdict is not None and not verdict.calibrated:
+    if verdict is not None and not verdict.calibrated and account.judged is None:
         lines.append("Was the verdict right? Its probability is not calibrated yet.")
     return lines

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from mcp_devops.incidents.account import Account, Happening, Sort, account_of
+from mcp_devops.incidents.account import Account, Happening, Judged, Sort, account_of
 from mcp_devops.incidents.decide import INCIDENT_ID
 from mcp_devops.incidents.follow_up import actions_from, questions_from
 from mcp_devops.incidents.settings import IncidentSettings
@@ -145,6 +145,14 @@ def _summary(account: Account, pen: Pen) -> Iterator[str]:
         yield "A change was started; whether it helped is unknown."
     else:
         yield "Nothing was changed under this incident."
+    if account.judged is not None:
+        yield pen.say(f"Judged afterwards: {_judgement(account.judged)}")
+
+
+def _judgement(judged: Judged) -> str:
+    said = "right" if judged.was_right else "wrong"
+    note = f" {judged.note}" if judged.note else ""
+    return f"the decision was {said} ({moment(judged.at)}).{note}"
 
 
 def _impact(account: Account, pen: Pen) -> Iterator[str]:
@@ -205,6 +213,8 @@ def _timeline(happenings: Sequence[Happening], pen: Pen) -> Iterator[str]:
     if left > 0:
         shown = [*shown[: pen.items], *shown[-pen.items :]]
     day = ""
+    if not shown:
+        yield UNKNOWN
     for index, one in enumerate(shown):
         if left > 0 and index == pen.items:
             yield f"- … {left} lines are left out; the journal has them."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from mcp_devops.model.window import Window
 from mcp_devops.web.axes import time_label, time_ticks, value_ticks
@@ -232,10 +233,15 @@ class Plot:
         if end - x < 12:
             return None
         y = self.y(self.ticks[-1] / 2)
-        wide = end - x
+        # The label stands where no moment is marked through it.
+        marked = [self.x(m.at) for m in self.picture.moments[:MOST_MOMENTS]]
+        edges = sorted([x, end, *(m for m in marked if x < m < end)])
+        left, right = max(pairwise(edges), key=lambda gap: gap[1] - gap[0])
+        words = ("not recorded", "no data")
+        said = next((word for word in words if text_width(word) < right - left), None)
         return [
             el("line", x1=x + 4, x2=end - 4, y1=y, y2=y, class_="blank"),
-            self._text(x + wide / 2, y - 7, "not recorded") if wide > 78 else None,
+            self._text((left + right) / 2, y - 7, said) if said else None,
         ]
 
     def _line(self, line: Line) -> Child:

@@ -26,7 +26,12 @@ KEY = frozenset({Sort.DEPLOYMENT, Sort.VERDICT, Sort.APPROVAL, Sort.ACTION})
 
 def response_part(account: Account) -> Child:
     """The plan, who said yes, and whether it helped."""
-    return [_plan(account), _consents(account.consents), _verification(account)]
+    return [
+        _plan(account),
+        _consents(account.consents),
+        _verification(account),
+        _judged(account),
+    ]
 
 
 def _plan(account: Account) -> Child:
@@ -110,6 +115,27 @@ def _verification(account: Account) -> Child:
     ]  # fmt: skip
 
 
+def _judged(account: Account) -> Child:
+    judged = account.judged
+    title = el("h3", "Was the decision right?")
+    if judged is None:
+        if account.incident.verdict is None:
+            return None
+        command = f"mcp-devops outcome {account.incident.id} right|wrong"
+        return [title, el("p", "Nobody has judged it yet: ", el("code", command))]
+    mark, said, tone = ("✓", "right", "good") if judged.was_right else ("✕", "wrong", "bad")
+    return [
+        title,
+        el(
+            "div",
+            el("strong", f"{mark} judged {said}"),
+            f" by {judged.by_whom}, {words.full(judged.at)}",
+            el("p", judged.note) if judged.note else None,
+            class_=f"note tone-{tone}",
+        ),
+    ]
+
+
 def timeline_part(happenings: Sequence[Happening], opened_at: datetime) -> Child:
     """What happened, oldest first, with who and when."""
     left = len(happenings) - FIRST - NEWEST
@@ -117,6 +143,8 @@ def timeline_part(happenings: Sequence[Happening], opened_at: datetime) -> Child
     items: list[Child] = [_line(h, opened_at) for h in shown]
     if left > 0:
         items.insert(FIRST, el("li", f"{left} lines between are left out; the journal has them."))
+    if not items:
+        return el("p", "Nothing has happened yet that is recorded.")
     days = sorted({words.day(h.at) for h in happenings})
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else ""
     return [

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from mcp_devops.decision.engine import decide
 from mcp_devops.decision.policy import Policy
-from mcp_devops.incidents.account import Account, Consent, Happening, Proof, Sort
+from mcp_devops.incidents.account import Account, Consent, Happening, Judged, Proof, Sort
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.model.change import ChangeArea, TemplateDifference
 from mcp_devops.model.evidence import Arm, DiagnosticContext, PodCause, RolloutClass
@@ -113,6 +113,7 @@ def full_account(**changes: Any) -> Account:
         ),
         rolled_back_at=seconds(380),
         proof=Proof(entries=9, all_of_them=True, changed=(), head=f"12:{'ab' * 32}"),
+        judged=Judged(was_right=False, by_whom="cleo", at=seconds(800), note="the database"),
     )
 
 

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from mcp_devops.gateway import reading
 from mcp_devops.incidents.account import Sort, account_of, altered, cleaned
 from mcp_devops.incidents.follow_up import actions_from, questions_from
+from mcp_devops.incidents.outcomes import record_outcome
 from mcp_devops.incidents.postmortem import CONCISE_CHARS, DETAILED_CHARS, draft_of
+from mcp_devops.incidents.store import IncidentStore
+from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
+from mcp_devops.journal.journal import Journal
 from mcp_devops.model.incident import IncidentStatus
 from mcp_devops.model.verdict import Action, Cause
 from mcp_devops.text.secrets import Redactor
@@ -50,6 +54,28 @@ async def test_the_draft_of_a_rolled_back_incident_holds_its_numbers_and_steps(d
     assert "new pods were ready while 22" in draft
     assert draft.rsplit("---", 1)[0] in prompt and "never blame a person" in prompt
     assert missing.error is not None and missing.error["code"] == "NOT_FOUND"
+
+
+async def test_a_judgement_that_is_corrected_later_stands_in_page_and_draft(desk: Desk) -> None:
+    async with desk.playing("upstream-outage") as duty:
+        incident, _ = await duty.decided()
+        services, now = duty.gateway.services, duty.gateway.clock.now()
+        stored = await (await services.get(IncidentStore)).get(incident)
+        state = (await services.get(Database), await services.get(Journal), stored)
+        await record_outcome(*state, was_right=True, who="ann", now=now)
+        await record_outcome(*state, was_right=False, who="bob", now=now, note="it was the bank")
+        account = await account_of(services, incident)
+    assert account.judged is not None and account.judged.by_whom == "bob"
+    told = [h.what for h in account.happenings if h.what.startswith("decision judged")]
+    assert told == ["decision judged right", "decision judged wrong: it was the bank"]
+    draft = draft_of(account)
+    assert "Judged afterwards: the decision was wrong" in draft and "it was the bank" in draft
+    assert "Find which finding misled it" in draft and "Was the verdict right?" not in draft
+
+
+def test_a_timeline_without_lines_says_so() -> None:
+    timeline = draft_of(bare_account()).split("## Timeline (UTC)")[1].split("##")[0]
+    assert timeline.strip() == "Not in the record."
 
 
 async def test_where_nothing_was_done_the_draft_says_so(desk: Desk) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from mcp_devops.model.window import Window
 from mcp_devops.web.axes import time_label, time_ticks, value_ticks
-from mcp_devops.web.chart import Line, Picture, Plot, draw
+from mcp_devops.web.chart import Line, Moment, Picture, Plot, draw, text_width
 from mcp_devops.web.html import document, el, raw_style
 from mcp_devops.web.style import CSS, DARK, LIGHT, TEXT_ON
 from tests.support.evidence import seconds
@@ -59,6 +61,21 @@ def test_a_short_time_after_a_long_one_is_drawn_wider_and_that_is_said() -> None
     assert plot.x(seconds(300)) - plot.x(seconds(0)) > (plot.width - 100) / 2
     assert "two time scales, wider since the deployment" in draw(short).markup
     assert "two time scales" not in draw(even).markup
+
+
+@pytest.mark.parametrize("shape", ["wide", "narrow"])
+def test_no_mark_goes_through_the_word_for_what_is_not_recorded(shape: str) -> None:
+    picture = replace(
+        _picture(120, 120),
+        known_until=seconds(0),
+        moments=(Moment(seconds(20), "rolled back", "moment-back"),),
+    )
+    plot = Plot(picture, shape)
+    found = re.search(r'<text x="([\d.]+)"[^>]*>(not recorded|no data)<', plot.draw().markup)
+    assert found
+    half = text_width(found[2]) / 2
+    assert plot.x(seconds(20)) < float(found[1]) - half
+    assert float(found[1]) + half < plot.width
 
 
 def test_elements_escape_what_they_are_given() -> None:

@@ -159,8 +159,19 @@ def test_every_part_of_the_record_is_on_the_page() -> None:
         "12:abab",
         "9 entries about this incident",
         "was not walked",
+        "✕ judged wrong by cleo",
+        "the database",
     ):
         assert said in text, said
+
+
+def test_what_nobody_has_judged_names_the_command_and_an_empty_timeline_says_so() -> None:
+    account = full_account().model_copy(update={"judged": None, "happenings": ()})
+    text = Structure(incident_page(account, NOW)).text
+    assert f"Nobody has judged it yet: mcp-devops outcome {account.incident.id}" in text
+    assert "Nothing has happened yet" in text
+    bare = Structure(incident_page(bare_account(), NOW)).text
+    assert "Was the decision right?" not in bare
 
 
 def test_an_altered_record_is_said_loudly() -> None:
