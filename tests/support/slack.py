@@ -44,6 +44,10 @@ class FakeSlack:
     """ts -> reactions, for conversations.replies where `thread` is empty."""
     emails: dict[str, str] = field(default_factory=dict)
     """Confirmed addresses by user id."""
+    teams: dict[str, str] = field(default_factory=dict)
+    """Workspaces by user id, where it is not T1."""
+    bots: set[str] = field(default_factory=set)
+    """User ids of apps."""
     socket_url: str = ""
     """In place of its own."""
     greet: bool = True
@@ -86,8 +90,10 @@ class FakeSlack:
         if method == "users.info":
             profile = {"display_name": "Ann\u202e <!here>"}
             email = self.emails.get(body["user"])
-            told = {"is_email_confirmed": True} if email else {}
+            told: Json = {"is_email_confirmed": True} if email else {}
             profile |= {"email": email} if email else {}
+            told |= {"team_id": self.teams.get(body["user"], "T1")}
+            told |= {"is_bot": body["user"] in self.bots}
             return {"ok": True, "user": {"id": body["user"], "profile": profile, **told}}
         if method == "conversations.replies":
             start = int(body.get("cursor", 0))

@@ -165,6 +165,7 @@ def approval_mail(
     incident_id: str,
     approval_id: str,
     expires_at: datetime,
+    severity: MailSeverity = MailSeverity.CRITICAL,
     link: str | None = None,
     also_to: tuple[str, ...] = (),
 ) -> Mail:
@@ -175,6 +176,7 @@ def approval_mail(
         incident_id: Whose thread.
         approval_id: The stored approval.
         expires_at: From then on it is a no.
+        severity: How bad it is: the question goes to whom the incident's mail goes.
         link: The incident's page.
         also_to: More recipients than the settings'.
     """
@@ -191,6 +193,7 @@ def approval_mail(
     return Mail(
         incident_id=incident_id,
         key=f"asked-{approval_id}",
+        severity=severity,
         subject=f"[approval needed] {plan.target.namespace}/{plan.target.name}: {plan.summary}",
         lines=tuple(lines),
         link=link,

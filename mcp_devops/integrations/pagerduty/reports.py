@@ -7,6 +7,7 @@ from typing import Any
 
 from mcp_devops.integrations.pagerduty.events import dedup_key
 from mcp_devops.integrations.pagerduty.records import ChangeEvent, Link, Page, PageSeverity
+from mcp_devops.model.evidence import DiagnosticContext
 from mcp_devops.model.incident import Incident, IncidentStatus
 from mcp_devops.model.record import Moment
 from mcp_devops.model.target import Workload
@@ -15,6 +16,8 @@ from mcp_devops.text.people import percent
 
 NEWEST_ENTRIES = 20
 """Timeline entries that a page carries; the incident's record has all of them."""
+MOST_DIFFERENCES = 10
+MOST_MISSING = 10
 
 
 def page_of(
@@ -40,6 +43,7 @@ def page_of(
     details: dict[str, Any] = {"why": why}
     if do_next:
         details["do_next"] = do_next
+    details["incident"] = incident.id
     details["status"] = incident.status.value
     if incident.status is IncidentStatus.UNKNOWN:
         details["status"] = "unknown: a change was sent and its effect was not seen"
@@ -68,6 +72,39 @@ def page_of(
         service=f"{target.namespace}/{target.name}",
         at=incident.opened_at,
     )
+
+
+def report_of(context: DiagnosticContext) -> dict[str, Any]:
+    """What was collected, for somebody without a keyboard: what was deployed, what it changed."""
+    report: dict[str, Any] = {}
+    change, rollout = context.change, context.rollout
+    if change is not None:
+        revision = change.revision
+        why = f": {revision.change_cause}" if revision.change_cause else ""
+        at = f"{change.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        report["deployed"] = f"revision {revision.number} at {at}{why}"
+        report["images"] = list(revision.images)
+        if change.previous is not None:
+            report["revision_before"] = change.previous.number
+            report["images_before"] = list(change.previous.images)
+        shown = [
+            f"{d.path}: {d.before or '(none)'} -> {d.after or '(none)'}"
+            for d in change.differences[:MOST_DIFFERENCES]
+        ]
+        if (more := len(change.differences) - MOST_DIFFERENCES) > 0:
+            shown.append(f"and {more} more")
+        report["changed"] = shown
+        if change.managed_by:
+            report["managed_by"] = change.managed_by
+    if rollout is not None:
+        report["pods"] = rollout.summary
+        if rollout.new.log_line:
+            report["log_line_of_new_pods"] = rollout.new.log_line
+    report["missing_evidence"] = [
+        f"{m.source}: {m.what}: {m.why}" for m in context.missing[:MOST_MISSING]
+    ]
+    report["collected_at"] = f"{context.collected_at.astimezone(UTC):%H:%M:%S} UTC"
+    return report
 
 
 def change_of(

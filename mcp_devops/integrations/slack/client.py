@@ -157,7 +157,14 @@ class SlackClient(WebApi):
             found = Person(id=user_id, name=user_id)
         else:
             user = body.get("user")
-            found = Person(id=user_id, name=_name_in(user) or user_id, email=_email_in(user))
+            told = user if isinstance(user, Mapping) else {}
+            found = Person(
+                id=user_id,
+                name=_name_in(user) or user_id,
+                email=_email_in(user),
+                team_id=_text(told.get("team_id")),
+                is_bot=told.get("is_bot") is True,
+            )
         if len(self._people) >= NAMES_KEPT:
             self._people.pop(next(iter(self._people)))
         self._people[user_id] = (now, found)

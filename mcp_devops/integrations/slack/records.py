@@ -37,6 +37,10 @@ class Person(Record):
     """Display name, cleaned; the id where names may not be read. People choose it themselves."""
     email: str | None = None
     """Address that Slack confirmed; null: not told (scope users:read.email), or not confirmed."""
+    team_id: str = ""
+    """The workspace they belong to; empty: not told (scope users:read)."""
+    is_bot: bool = False
+    """Whether it is an app's user."""
 
 
 class Decision(StrEnum):

@@ -20,6 +20,7 @@ from mcp_devops.integrations.slack.records import (
     Command,
     Decision,
     MessageRef,
+    Person,
     Spoken,
     Verb,
 )
@@ -58,7 +59,16 @@ class Answers:
             DevOpsError: It could not be looked at; nothing was recorded.
         """
         slack = await self._services.get(SlackClient)
-        says = await self._says(slack, interaction)
+        try:
+            says = await self._says(slack, interaction)
+        except DevOpsError as problem:
+            # Over the socket it was acknowledged before: without a word it would look taken.
+            says = f"Your answer could not be recorded ({problem.code}). Please answer again."
+            self._reply(slack, interaction, says)
+            raise
+        self._reply(slack, interaction, says)
+
+    def _reply(self, slack: SlackClient, interaction: Interaction, says: str) -> None:
         if interaction.response_url is not None:
             task = asyncio.create_task(_tell(slack, interaction.response_url, says))
             self._telling.add(task)
@@ -72,12 +82,38 @@ class Answers:
         """
         slack = await self._services.get(SlackClient)
         person = await slack.person(spoken.user_id)
-        says, counts = await self._decide(
-            slack, spoken.approval_id, spoken.decision, spoken.user_id, person.name, None
-        )
+        says, counts = await self._unknown(slack, spoken, person), False
+        if not says:
+            says, counts = await self._decide(
+                slack, spoken.approval_id, spoken.decision, spoken.user_id, person.name, None
+            )
         if not counts:
             told = message(f"{person.name}: {says}", [])
             await slack.post(told, thread=question)
+
+    async def _unknown(self, slack: SlackClient, spoken: Spoken, person: Person) -> str:
+        """Why a person's words cannot count, whatever the list says; empty: they can.
+
+        A click tells its workspace, a reaction does not: in a channel that two companies share
+        anybody can react.
+        """
+        if person.is_bot:
+            return "An app cannot answer; nothing was recorded."
+        if person.team_id:
+            if person.team_id == await slack.own_team():
+                return ""
+            log.warning("%s of another workspace tried to answer", person.id)
+            return "You are of another workspace than the app; nothing was recorded."
+        try:
+            listed = (await self._desk.get(spoken.approval_id)).approvers
+        except NotFound:
+            return ""
+        if listed:
+            return ""
+        return (
+            "Slack does not tell which workspace you are of (scope users:read), and no approvers"
+            " are listed; nothing was recorded."
+        )
 
     async def _says(self, slack: SlackClient, interaction: Interaction) -> str:
         teams = {interaction.team_id}

@@ -14,11 +14,11 @@ from mcp_devops.gateway.approvals import ApprovalDesk, ApprovalStatus
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.integrations.email.client import EmailClient
 from mcp_devops.integrations.email.messages import approval_mail, incident_mail
-from mcp_devops.integrations.email.records import Attachment, MailSeverity
+from mcp_devops.integrations.email.records import Attachment, Mail, MailSeverity
 from mcp_devops.integrations.pagerduty.client import PagerDutyClient
 from mcp_devops.integrations.pagerduty.events import dedup_key
 from mcp_devops.integrations.pagerduty.records import Link, PageSeverity
-from mcp_devops.integrations.pagerduty.reports import page_of
+from mcp_devops.integrations.pagerduty.reports import page_of, report_of
 from mcp_devops.integrations.slack.approvals import approval_message, decided_message
 from mcp_devops.integrations.slack.client import SlackClient
 from mcp_devops.integrations.slack.messages import incident_message, timeline_message
@@ -130,12 +130,14 @@ class Teller:
             return Result.DROPPED
         body, link = owed.body, self.link(incident.id)
         pagerduty = await self._services.get(PagerDutyClient)
+        evidence = (await self._store.get(incident.id)).context
         page = page_of(
             incident,
             why=body["why"],
             do_next=body["do_next"],
             severity=PageSeverity(body["severity"]),
             links=(Link(href=link, text=f"Incident {incident.id}"),) if link else (),
+            report=report_of(evidence) if evidence is not None else None,
         )
         await pagerduty.trigger(page)
         return Result.TOLD
@@ -169,7 +171,16 @@ class Teller:
             also_to=tuple(body["to"]),
             attachments=await self._attached(incident),
         )
-        await (await self._services.get(EmailClient)).send(letter)
+        return await self._send(letter)
+
+    async def _send(self, letter: Mail) -> Result:
+        """Send a mail; whoever does not get it is named in the incident's timeline."""
+        sent = await (await self._services.get(EmailClient)).send(letter)
+        if sent.refused:
+            who = ", ".join(sent.refused)
+            log.warning("%s: the mail server refused %s", letter.incident_id, who)
+            what = f"the mail went without {who}: the mail server refused them"
+            await self._store.note(letter.incident_id, what, "responder")
         return Result.TOLD
 
     async def _attached(self, incident: Incident) -> tuple[Attachment, ...]:
@@ -198,11 +209,11 @@ class Teller:
             incident_id=incident.id,
             approval_id=approval.id,
             expires_at=approval.expires_at,
+            severity=MailSeverity(owed.body.get("severity", "critical")),
             link=self.link(incident.id),
             also_to=tuple(owed.body["to"]),
         )
-        await (await self._services.get(EmailClient)).send(letter)
-        return Result.TOLD
+        return await self._send(letter)
 
     async def _incident(self, owed: Owed, incident: Incident) -> Result:
         message = incident_message(incident, link=self.link(incident.id))

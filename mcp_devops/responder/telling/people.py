@@ -110,7 +110,12 @@ class People:
         owed = await self._paging(incident_id, response, why, f"Decide: {command}")
         facts = {"approval_id": approval.id}
         if await self._services.find(EmailClient) is not None:
-            letter = body("question mail", **facts, to=list(response.page.email))
+            letter = body(
+                "question mail",
+                **facts,
+                severity=MailSeverity(response.page.severity.value).value,
+                to=list(response.page.email),
+            )
             owed.append(_owed(incident_id, MAIL, f"question:{approval.id}", letter))
         if await self._services.find(SlackClient) is not None:
             question = body("question", **facts, channel=response.page.slack_channel)

@@ -1,0 +1,119 @@
+"""Whose words do not count, whom a mail did not reach, and what a page tells at night."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mcp_devops.errors import CredentialsRejected
+from mcp_devops.gateway.approvals import Approval, ApprovalStatus
+from mcp_devops.integrations.slack.records import Decision, Spoken
+from mcp_devops.model.change import ChangeArea
+from mcp_devops.response_policy.policy import Page, Severity
+from tests.rooms.responder.telling.test_people import pressed, told
+from tests.support import evidence as ev
+from tests.support.channels import ANN, ANYBODY, Shift, response, shift, until
+from tests.support.pagerduty import plan
+from tests.support.slack import APP
+
+
+async def reacted(it: Shift, approval: Approval, user: str) -> ApprovalStatus:
+    """Somebody reacts with a check mark under the question."""
+    question = await it.people.question_in_slack(approval.id)
+    assert question is not None
+    spoken = Spoken(
+        decision=Decision.APPROVE, approval_id=approval.id, user_id=user, by="reaction", ts="1.0"
+    )
+    await it.people.spoken(spoken, question)
+    return (await it.desk.get(approval.id)).status
+
+
+@pytest.mark.parametrize("policy", [ANYBODY, ANN], ids=["no list", "on the list"])
+async def test_a_reaction_of_another_workspace_in_a_shared_channel_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    async with shift(tmp_path, monkeypatch, policy) as it:
+        it.channels.slack.teams["U0ANN"] = "T2"
+        assert await reacted(it, await it.asked(), "U0ANN") is ApprovalStatus.PENDING
+        assert it.channels.slack.find("another workspace")
+
+
+async def test_a_reaction_of_an_app_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch) as it:
+        it.channels.slack.bots.add("U0ZAPIER")
+        assert await reacted(it, await it.asked(), "U0ZAPIER") is ApprovalStatus.PENDING
+        assert it.channels.slack.find("An app cannot answer")
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"), [(ANYBODY, ApprovalStatus.PENDING), (ANN, ApprovalStatus.APPROVED)]
+)
+async def test_where_slack_does_not_tell_the_workspace_only_those_on_a_list_can_react(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, status: ApprovalStatus
+) -> None:
+    async with shift(tmp_path, monkeypatch, policy) as it:
+        it.channels.slack.faults["users.info"] = ["missing_scope"]
+        assert await reacted(it, await it.asked(), "U0ANN") is status
+
+
+async def test_a_click_that_could_not_be_recorded_says_so_to_the_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch, app_token=APP) as it:
+        approval = await it.asked()
+        it.channels.slack.faults["auth.test"] = ["account_inactive"]
+        with pytest.raises(CredentialsRejected):
+            await it.people.answered(pressed(it, approval))
+        says = await told(it)
+        assert (await it.desk.get(approval.id)).status is ApprovalStatus.PENDING
+    assert "could not be recorded (CREDENTIALS_REJECTED). Please answer again." in says
+
+
+async def test_whom_the_mail_server_refuses_is_named_in_the_timeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(email=("gone@example.com",))
+    async with shift(tmp_path, monkeypatch) as it:
+        it.channels.mail.rcpt["gone@example.com"] = ["550 5.1.1 no such user"]
+        await it.people.page(it.incident_id, response(page=page), "It fails.", "Look.")
+        ((to, _),) = it.channels.mail.taken
+        timeline = await it.timeline()
+    assert to == ["ann@example.com"]
+    assert "the mail went without gone@example.com: the mail server refused them" in timeline
+
+
+@pytest.mark.parametrize(
+    ("severity", "importance"), [(Severity.WARNING, None), (Severity.CRITICAL, "high")]
+)
+async def test_the_question_goes_by_mail_as_urgently_as_the_incident(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, severity: Severity, importance: str | None
+) -> None:
+    async with shift(tmp_path, monkeypatch) as it:
+        approval = await it.desk.request(plan(incident_id=it.incident_id), "responder")
+        quiet = response(page=Page(severity=severity))
+        await it.people.ask(approval, quiet, it.incident_id, "It fails.")
+        await until(lambda: len(it.channels.mail.taken) == 2)
+        assert [m["Importance"] for _, m in it.channels.mail.taken] == [importance] * 2
+
+
+async def test_a_page_tells_what_was_deployed_what_it_changed_and_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch) as it:
+        stored = await it.store.get(it.incident_id)
+        seen = ev.context(
+            judged=ev.change(ChangeArea.IMAGE), missing=(ev.missing("datadog", needed=False),)
+        )
+        await it.store.save(stored.model_copy(update={"context": seen}), "seen", "responder")
+        await it.people.page(it.incident_id, response(), "It fails.", "Look.")
+        details = it.channels.pages.events[0]["payload"]["custom_details"]
+    assert details["incident"] == it.incident_id
+    report = details["report"]
+    assert report["deployed"].startswith(f"revision {ev.change().revision.number} at ")
+    assert report["images"] == list(ev.change().revision.images)
+    assert "containers[checkout].image" in json.dumps(report["changed"])
+    assert report["missing_evidence"][0].startswith("datadog: ")
