@@ -128,19 +128,20 @@ class Course:
         incident, response = seen.incident_id, seen.response
         if response is None or incident is None:
             return "nothing collected"
-        if response.kind is Kind.RECORD:
-            return "healthy" if seen.action is Action.NONE else "recorded"
-        if response.kind is Kind.PAGE:
-            await self._tell(incident, response, response.reasons[-1], times)
-            return "paged"
         why = response.reasons[-1]
         if response.kind is Kind.ACT:
+            acting = response
             acted = await self._step(
-                "act", Acted, lambda: self._steps.act(rollout, incident, response)
+                "act", Acted, lambda: self._steps.act(rollout, incident, acting)
             )
             if acted.status != "stopped":
                 return await self._checked(incident, response, acted, times)
-            why = acted.says
+            response, why = acted.response or response, acted.says
+        if response.kind is Kind.RECORD:
+            return "healthy" if seen.action is Action.NONE else "recorded"
+        if response.kind is Kind.PAGE:
+            await self._tell(incident, response, why, times)
+            return "paged"
         return await self._asked(rollout, incident, response, why, times)
 
     async def _asked(

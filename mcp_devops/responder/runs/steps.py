@@ -73,6 +73,8 @@ class Acted(Record):
     what was approved is no longer the plan, and a person has to be asked about the new one."""
     says: str
     """One sentence."""
+    response: Response | None = None
+    """What the policy says now, where that stopped it; null: it says what it said."""
 
     @property
     def recovered(self) -> bool:
@@ -187,9 +189,13 @@ class Steps:
         return await self._watch.wake(rollout.target, seconds)
 
     async def act(self, rollout: Rollout, incident_id: str, response: Response) -> Acted:
-        """Roll back by the policy's approval, if limits and freezes still allow it."""
+        """Roll back by the policy's approval, if policy, limits and freezes still allow it."""
         database, journal = await self._get(Database), await self._get(Journal)
         now = self._clock.now()
+        lowered = await self._lowered(rollout, incident_id)
+        if lowered is not None:
+            says = f"The policy does not let the server act any more: {' '.join(lowered.reasons)}"
+            return Acted(status="stopped", says=says, response=lowered)
         claim = await claim_act(
             database,
             journal,
@@ -215,6 +221,28 @@ class Steps:
                 why=acted.says,
             )
         return acted
+
+    async def _lowered(self, rollout: Rollout, incident_id: str) -> Response | None:
+        """What the policy says now, if that is less than to act; null: it lets the server act.
+
+        A run that goes on after a crash may hold an answer from before the policy was changed, or
+        before quiet hours began. Limits and freezes are not looked at: the claim does that.
+        """
+        if await self._spent(incident_id) is not None:
+            return None  # it was begun: now it is only to be followed
+        verdict = (await (await self._get(IncidentStore)).get(incident_id)).incident.verdict
+        if verdict is None:
+            return None
+        now_says = decide_response(
+            verdict,
+            rollout.target,
+            self._policy.current,
+            self._clock.now(),
+            None,
+            (),
+            record=await record_of_all(await self._get(Database)),
+        )
+        return None if now_says.kind is Kind.ACT else now_says
 
     async def ask(self, rollout: Rollout, incident_id: str, response: Response, why: str) -> Asked:
         """Page, and ask for a decision about exactly the plan that would be carried out.

@@ -17,14 +17,20 @@ from starlette.routing import Route
 from mcp_devops.gateway.approvals import ApprovalDesk, ApprovalStatus
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.opening import open_gateway
+from mcp_devops.incidents.store import Stored
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.target import WorkloadKind
+from mcp_devops.responder.response import Kind
+from mcp_devops.responder.runs.steps import Steps
 from mcp_devops.responder.service import Responder, watching
 from mcp_devops.responder.switches import freeze
+from mcp_devops.responder.watching.rollouts import Rollout
+from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.scenarios.listening import listening
 from mcp_devops.scenarios.serving import connect, replayed
 from mcp_devops.settings import ServerSettings
+from tests.support.channels import response
 from tests.support.pagerduty import KEY, FakePagerDuty
 
 ALONE = """\
@@ -202,3 +208,26 @@ async def test_the_page_tells_when_slack_and_mail_are_not_there_and_pagerduty_is
         await it.ended("cart")
         incidents = await it.rows("SELECT body FROM incidents")
     assert any("could not tell everybody: PagerDuty" in i["body"] for i in incidents)
+
+
+async def test_a_run_that_goes_on_under_a_changed_policy_does_not_act_by_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with night("crash-loop", tmp_path, monkeypatch, ASKING) as it:
+        await it.until(lambda: it.pages.pages == 1)
+        (run,) = await it.rows("SELECT * FROM runs WHERE target LIKE '%/cart %'")
+        (found,) = await it.rows("SELECT * FROM incidents WHERE name = 'cart'")
+        incident = Stored.model_validate_json(found["body"]).incident
+        rollout = Rollout(target=incident.target, uid="", template_hash=run["template_hash"])
+        steps = Steps(
+            it.gateway,
+            await it.gateway.services.get(PolicyFile),
+            it.responder.people,
+            it.responder.watch,
+        )
+        # What the run was told by the policy before it died.
+        acted = await steps.act(rollout, incident.id, response(kind=Kind.ACT))
+        actions = await it.rows("SELECT * FROM actions")
+    assert (acted.status, actions) == ("stopped", [])
+    assert "automatic: ask" in acted.says
+    assert acted.response is not None and acted.response.kind is Kind.ASK
