@@ -27,6 +27,7 @@ from mcp_devops.model.change import Change
 from mcp_devops.model.evidence import DiagnosticContext, Neighbour, RolloutHealth, ScalingEvent
 from mcp_devops.model.surroundings import ImageDifference, ImageRisk, ReleaseIssues
 from mcp_devops.model.target import Workload
+from mcp_devops.toolkit.asked import AskedObserver
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Progress, Services
 
@@ -48,11 +49,13 @@ Images = tuple[ImageRisk | None, ImageDifference | None]
 class _Run:
     """One investigation: its sources, as tasks that begin as soon as they can."""
 
-    def __init__(self, services: Services, clock: Clock, question: Question) -> None:
+    def __init__(
+        self, services: Services, clock: Clock, question: Question, observer: AskedObserver | None
+    ) -> None:
         self.services = services
         self.clock = clock
         self.question = question
-        self.gaps = Gaps(question.deadline_s)
+        self.gaps = Gaps(question.deadline_s, observer)
         self.tasks: list[asyncio.Task[object]] = []
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -70,7 +73,7 @@ class _Run:
 
 @asynccontextmanager
 async def _running(services: Services, clock: Clock, question: Question) -> AsyncIterator[_Run]:
-    run = _Run(services, clock, question)
+    run = _Run(services, clock, question, await services.find(AskedObserver))
     try:
         yield run
     finally:
@@ -131,7 +134,7 @@ async def collect(
 async def _look(gaps: Gaps, cluster: Cluster, target: Workload, clock: Clock) -> Snapshot | None:
     """Read the workload with its pods and revisions; only an unreachable cluster is a gap."""
     try:
-        async with gaps.deadline():
+        async with gaps.asking("kubernetes"):
             return await look(cluster, target, clock.now())
     except TimeoutError:
         why = gaps.late()

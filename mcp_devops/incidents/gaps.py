@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from mcp_devops.errors import DevOpsError, NoData, NotConfigured
+from mcp_devops.errors import (
+    DevOpsError,
+    NoData,
+    NotConfigured,
+    NotFound,
+    UpstreamTimeout,
+)
 from mcp_devops.model.evidence import Missing
+from mcp_devops.toolkit.asked import Asked, AskedObserver
 
 T = TypeVar("T")
 WAITING = 0.95
@@ -22,8 +30,9 @@ class Gaps:
     cost no more time than one.
     """
 
-    def __init__(self, deadline_s: float) -> None:
+    def __init__(self, deadline_s: float, observer: AskedObserver | None = None) -> None:
         self.deadline_s = deadline_s
+        self._observer = observer
         self._until = asyncio.get_running_loop().time() + WAITING * deadline_s
         self._missing: list[Missing] = []
 
@@ -32,9 +41,32 @@ class Gaps:
         """All gaps, in an order that does not depend on who answered first."""
         return tuple(sorted(self._missing, key=lambda m: (not m.needed, m.source, m.what, m.why)))
 
-    def deadline(self) -> asyncio.Timeout:
-        """The common deadline, for work that tells its failures itself."""
-        return asyncio.timeout_at(self._until)
+    @asynccontextmanager
+    async def asking(self, source: str) -> AsyncIterator[None]:
+        """The common deadline, for work that tells its failures itself; how long it took is told.
+
+        Raises:
+            TimeoutError: The deadline came first.
+        """
+        clock = asyncio.get_running_loop().time
+        begun, outcome = clock(), None
+        try:
+            async with asyncio.timeout_at(self._until):
+                yield
+            outcome = "ok"
+        except TimeoutError:
+            outcome = UpstreamTimeout.code
+            raise
+        except (NoData, NotFound):
+            outcome = "ok"
+            raise
+        except DevOpsError as problem:
+            outcome = None if isinstance(problem, NotConfigured) else problem.code
+            raise
+        finally:
+            # What was cancelled, or never asked, tells nothing of the system.
+            if self._observer is not None and outcome is not None:
+                self._observer.observe(Asked(source, outcome, clock() - begun))
 
     def late(self) -> str:
         """Why a source that met the deadline is missing."""
@@ -57,7 +89,7 @@ class Gaps:
         never a needed one.
         """
         try:
-            async with self.deadline():
+            async with self.asking(source):
                 return await work
         except TimeoutError:
             self.note(source, what, self.late(), needed=needed)

@@ -145,7 +145,7 @@ def _bound(
 
 async def _ask(gaps: Gaps, source: _Source, started: datetime) -> RequestComparison | _Lost:
     try:
-        async with gaps.deadline():
+        async with gaps.asking(source.name):
             found = await source.work()
     except TimeoutError:
         return _Lost(source.name, gaps.late(), failed=True)

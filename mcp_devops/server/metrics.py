@@ -19,6 +19,7 @@ from mcp_devops.gateway.door import CallRecord, Gateway
 from mcp_devops.journal.database import Database
 from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.server.state_metrics import StateMetrics
+from mcp_devops.toolkit.asked import Asked, AskedObserver
 from mcp_devops.toolkit.risk import Risk
 
 LATENCY_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -32,7 +33,7 @@ UPSTREAM_CODES = frozenset(
 )  # fmt: skip
 """Codes with which a call fails by the system it asked, not by who asked."""
 INCIDENTS = "incident"
-"""Its tools ask many systems each, so their time is no system's."""
+"""Its tools ask many systems each, so their time is no system's; their sources are counted."""
 HERE = "This process only, since it started."
 
 
@@ -56,15 +57,15 @@ class Metrics:
         )
         self._upstream_seconds = Histogram(
             "mcp_devops_upstream_duration_seconds",
-            "Duration of the reading calls that ask one system. What an investigation could not"
-            f" get from a system is in mcp_devops_missing_evidence_total. {HERE}",
+            "Duration of questions to one system: by the tools that ask no other, and by each"
+            f" source of an investigation. {HERE}",
             ["system"],
             buckets=LATENCY_BUCKETS,
             registry=self._registry,
         )
         self._upstream_errors = Counter(
             "mcp_devops_upstream_errors",
-            f"Reading calls that failed by the system they asked, by error code. {HERE}",
+            f"Questions that failed by the system they were put to, by error code. {HERE}",
             ["system", "code"],
             registry=self._registry,
         )
@@ -87,6 +88,7 @@ class Metrics:
         self._state: StateMetrics | None = None
         self._scraped = asyncio.Lock()
         gateway.observers.append(self.observe)
+        gateway.services.add(AskedObserver(self._asked))
 
     def observe(self, call: CallRecord) -> None:
         """Count one finished call."""
@@ -95,10 +97,13 @@ class Metrics:
         system = self._systems.get(call.tool)
         if system is None:
             return
-        if call.outcome == "ok" or call.outcome in UPSTREAM_CODES:
-            self._upstream_seconds.labels(system).observe(call.seconds)
-        if call.outcome in UPSTREAM_CODES:
-            self._upstream_errors.labels(system, call.outcome).inc()
+        self._asked(Asked(system, call.outcome, call.seconds))
+
+    def _asked(self, asked: Asked) -> None:
+        if asked.outcome == "ok" or asked.outcome in UPSTREAM_CODES:
+            self._upstream_seconds.labels(asked.system).observe(asked.seconds)
+        if asked.outcome in UPSTREAM_CODES:
+            self._upstream_errors.labels(asked.system, asked.outcome).inc()
 
     async def render(self) -> bytes:
         """The current numbers.

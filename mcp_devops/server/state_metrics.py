@@ -184,6 +184,12 @@ def _counted(connection: Connection, now: datetime) -> list[Metric]:
             ),
             ("automatic", "was_right"),
         ),
+        gauge(
+            "mcp_devops_journal_head",
+            "Number of the journal's newest entry. It never goes down, unless the end of the"
+            f" journal is cut off. {SHARED}",
+            {(): _head(connection)},
+        ),
         *_switches(connection, now),
         gauge(
             "mcp_devops_replica_heartbeat_age_seconds",
@@ -193,6 +199,10 @@ def _counted(connection: Connection, now: datetime) -> list[Metric]:
             ("replica",),
         ),
     ]
+
+
+def _head(connection: Connection) -> float:
+    return float(connection.execute("SELECT COALESCE(MAX(seq), 0) FROM entries").fetchone()[0])
 
 
 def _switches(connection: Connection, now: datetime) -> list[Metric]:

@@ -12,6 +12,7 @@ from mcp_devops.gateway.door import CallRecord
 from mcp_devops.gateway.opening import open_gateway
 from mcp_devops.server.metrics import Metrics
 from mcp_devops.settings import ServerSettings
+from tests.support.promtool import promtool
 from tests.support.toy import ToyClient, toy
 
 BOARD = Path(__file__).parents[3] / "deploy" / "grafana" / "mcp-devops.json"
@@ -90,3 +91,28 @@ def test_panels_do_not_overlap_and_all_ask_the_chosen_source() -> None:
     assert variables["datasource"]["type"] == "datasource"
     used = set(re.findall(r"\$\{?(\w+)", " ".join(queries())))
     assert used <= set(variables)
+
+
+def test_every_panel_has_a_unit_and_no_axis_has_two() -> None:
+    for panel in board()["panels"]:
+        if panel["type"] == "row":
+            continue
+        unit = panel["fieldConfig"]["defaults"].get("unit")
+        assert unit, panel["title"]
+        asked = " ".join(target["expr"] for target in panel["targets"])
+        seconds = bool(re.search(r"_seconds(_bucket|_sum|\{)", asked))
+        counted = panel["type"] == "stat" or not seconds
+        assert (unit == "s") is not counted, panel["title"]
+        if unit == "s":
+            assert all("_seconds" in target["expr"] for target in panel["targets"])
+
+
+def test_prometheus_own_tool_can_read_every_query(tmp_path: Path) -> None:
+    filled = [
+        query.replace("$job", ".*").replace("$window", "24h").replace("$__all", ".*")
+        for query in queries()
+    ]
+    rules = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(filled)]
+    path = tmp_path / "rules.yml"
+    path.write_text(json.dumps({"groups": [{"name": "board", "rules": rules}]}), encoding="utf-8")
+    assert f"{len(filled)} rules found" in promtool("check", "rules", str(path), given=b"")

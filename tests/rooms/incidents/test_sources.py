@@ -7,12 +7,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mcp_devops.errors import DevOpsError, NoData, NotFound, UpstreamUnavailable
+from mcp_devops.errors import (
+    DevOpsError,
+    NoData,
+    NotConfigured,
+    NotFound,
+    UpstreamUnavailable,
+)
 from mcp_devops.incidents.gaps import Gaps
 from mcp_devops.incidents.surroundings import image_pair
 from mcp_devops.incidents.versions import versions
 from mcp_devops.model.change import Change, ChangeArea, Revision, TemplateDifference
 from mcp_devops.model.target import Workload
+from mcp_devops.toolkit.asked import Asked, AskedObserver
 
 
 def changed(
@@ -88,6 +95,35 @@ async def test_only_a_source_that_broke_is_needed() -> None:
     await gaps.attempt("empty", "facts", fail(NoData("None.", fix="Wait.")), needed=True)
     assert [(m.source, m.needed) for m in gaps.missing] == [("broke", True), ("empty", False)]
     assert gaps.missing[0].why == "UPSTREAM_UNAVAILABLE: It is down."
+
+
+async def test_each_question_to_a_source_is_told_with_what_became_of_it() -> None:
+    told: list[Asked] = []
+    gaps = Gaps(0.2, AskedObserver(told.append))
+
+    async def answer() -> int:
+        return 1
+
+    down = UpstreamUnavailable("It is down.", fix="Wait.", source="x")
+    for source, work in (
+        ("answers", answer()),
+        ("down", fail(down)),
+        ("empty", fail(NoData("None.", fix="Wait."))),
+        ("off", fail(NotConfigured("Off.", fix="Set it."))),
+        ("hangs", hang()),
+    ):
+        await gaps.attempt(source, "facts", work)
+    task = asyncio.create_task(Gaps(9, AskedObserver(told.append)).attempt("x", "y", hang()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [(one.system, one.outcome) for one in told] == [
+        ("answers", "ok"),
+        ("down", "UPSTREAM_UNAVAILABLE"),
+        ("empty", "ok"),
+        ("hangs", "UPSTREAM_TIMEOUT"),
+    ]
+    assert all(one.seconds >= 0 for one in told)
 
 
 async def test_a_gap_does_not_swallow_what_is_not_ours() -> None:

@@ -131,6 +131,9 @@ async def test_a_night_is_told_in_numbers(tmp_path: Path, monkeypatch: pytest.Mo
     assert 'mcp_devops_decisions_total{action="roll_back",cause="new_code_regression"}' in text
     assert 'mcp_devops_decision_confidence_count{action="roll_back"}' in text
     assert 'mcp_devops_replica_heartbeat_age_seconds{replica="local"}' in text
+    for system in ("kubernetes", "prometheus"):
+        told = rf'^mcp_devops_upstream_duration_seconds_count{{system="{system}"}} [1-9]'
+        assert re.search(told, text, re.M), system
     assert "cart" not in text and "shop" not in text, "who scrapes learns no names"
 
 

@@ -29,6 +29,7 @@ from mcp_devops.server.state_metrics import CACHE_S, StateMetrics
 from mcp_devops.settings import ServerSettings
 from mcp_devops.text.secrets import Redactor
 from tests.support.postgres import PostgresServer, postgres, postgres_url
+from tests.support.promtool import promtool
 from tests.support.response import NOW
 from tests.support.toy import ToyClient, toy
 
@@ -306,6 +307,32 @@ async def test_calls_that_fail_by_a_system_are_counted_as_its_errors(tmp_path: P
     assert found["mcp_devops_upstream_duration_seconds_count{toy}"] == 2
     assert found["mcp_devops_calls_total{ok,toy_restart_lamp}"] == 1
     assert found["mcp_devops_approvals_waiting"] == 0 and again.keys() == found.keys()
+
+
+async def test_prometheus_own_tool_has_nothing_against_it(state: State, tmp_path: Path) -> None:
+    for number, status in enumerate(("recovered", "healthy", "paged")):
+        await state.ended(f"run-{number}", status, seconds=40.0 * (number + 1))
+    await state.decided(action="roll_back", cause="new_code_regression", confidence=0.97)
+    await state.missed({"source": "sentry", "needed": True})
+    await state.approval("a", "used", "slack", 10)
+    await state.replica("one", NOW.isoformat())
+    await state.metrics.refresh()
+    registry = CollectorRegistry()
+    registry.register(state.metrics)
+    assert promtool("check", "metrics", given=generate_latest(registry)) == ""
+    settings = ServerSettings(state_dir=tmp_path)
+    async with open_gateway(settings, channel="test", integrations=[toy(ToyClient())]) as gateway:
+        metrics = Metrics(gateway)
+        metrics.observe(CallRecord("toy_get_lamp", "UPSTREAM_TIMEOUT", 0.2))
+        text = await metrics.render()
+    assert promtool("check", "metrics", given=text) == ""
+
+
+async def test_the_journals_newest_number_is_told(state: State) -> None:
+    assert (await state.scrape())["mcp_devops_journal_head"] == 0
+    await state.missed()
+    state.clock.move()
+    assert (await state.scrape())["mcp_devops_journal_head"] == 1
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=50))
