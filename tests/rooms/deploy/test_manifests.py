@@ -16,6 +16,7 @@ import yaml
 
 from mcp_devops.cli.manifests import WATCHING
 from mcp_devops.errors import NotConfigured
+from mcp_devops.gateway.opening import DRAIN_S
 from mcp_devops.integrations.prometheus.settings import PrometheusSettings
 from mcp_devops.model.target import Workload
 from mcp_devops.response_policy.file import PolicyFile
@@ -104,6 +105,7 @@ def test_namespaces_that_are_watched_have_a_role(name: str) -> None:
 def test_pods_meet_the_restricted_standard_and_write_to_volumes_only(name: str) -> None:
     spec = pod(name)
     assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["automountServiceAccountToken"] is True, "whatever the account's default is"
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for each in spec["containers"]:
         locked = each["securityContext"]
@@ -116,6 +118,28 @@ def test_pods_meet_the_restricted_standard_and_write_to_volumes_only(name: str) 
     assert one(name, "Namespace")["metadata"]["labels"] == {
         "pod-security.kubernetes.io/enforce": "restricted"
     }
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_no_service_of_the_namespace_poses_as_a_setting(name: str) -> None:
+    """The service's own links would: MCP_DEVOPS_PORT, MCP_DEVOPS_SERVICE_HOST, ..."""
+    links = {"MCP_DEVOPS_SERVICE_HOST": "10.0.0.1", "MCP_DEVOPS_PORT": "tcp://10.0.0.1:8765"}
+    assert unknown_variables([ServerSettings, HttpSettings], links)
+    assert pod(name)["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_both_containers_follow_the_policy_and_are_waited_for_at_their_end(name: str) -> None:
+    settings = next(
+        m["data"] for m in overlay(name) if m["metadata"]["name"] == "mcp-devops-settings"
+    )
+    file = settings["MCP_DEVOPS_RESPONSE__POLICY_FILE"]
+    assert f"--policy={file}" in container(name, "watch")["args"]
+    for which in ("watch", "serve"):
+        places = {m["name"]: m["mountPath"] for m in container(name, which)["volumeMounts"]}
+        assert file == f"{places['policy']}/policy.yaml"
+    needed = HttpSettings().stop_s + DRAIN_S
+    assert pod(name)["terminationGracePeriodSeconds"] > needed + 5
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -140,7 +164,9 @@ def test_secrets_are_referred_to_and_none_is_written_here(name: str) -> None:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_response_policy_is_valid_and_asks_people(name: str, tmp_path: Path) -> None:
-    (text,) = [m["data"]["policy.yaml"] for m in overlay(name) if "policy" in str(m.get("data"))]
+    (text,) = [
+        m["data"]["policy.yaml"] for m in overlay(name) if "policy.yaml" in m.get("data", {})
+    ]
     file = tmp_path / "policy.yaml"
     file.write_text(text, encoding="utf-8")
     policy = PolicyFile(file, SystemClock()).require()
@@ -165,6 +191,9 @@ def test_replicas_share_a_database_have_names_and_are_not_all_evicted() -> None:
     assert spec["replicas"] >= 2 and spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     budget = one("replicated", "PodDisruptionBudget")["spec"]
     assert budget["minAvailable"] < spec["replicas"]
+    spread = {c["topologyKey"]: c for c in pod("replicated")["topologySpreadConstraints"]}
+    assert spread.keys() == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    assert all(c["labelSelector"] == spec["selector"] for c in spread.values())
     assert budget["selector"] == spec["selector"]
     for which in ("watch", "serve"):
         given = {e["name"]: e["valueFrom"] for e in container("replicated", which)["env"]}
