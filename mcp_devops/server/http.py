@@ -30,6 +30,7 @@ from mcp_devops.server.auth import Verifier
 from mcp_devops.server.metrics import Metrics
 from mcp_devops.server.protocol import build_server
 from mcp_devops.server.settings import HttpSettings
+from mcp_devops.server.sign_in import BrowserSignIn
 from mcp_devops.server.updates import Updates
 from mcp_devops.settings import ServerSettings
 from mcp_devops.toolkit.clock import Clock
@@ -137,6 +138,8 @@ def http_app(
         ],
         **auth,
     )
+    if settings.has_auth:
+        app.add_middleware(BrowserSignIn, places=[r.path for r in pages if "{" not in r.path])
     # The extra routes have neither limit nor host check of their own.
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[h.strip("[]") for h in hosts])

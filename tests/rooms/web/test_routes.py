@@ -174,6 +174,32 @@ async def test_where_tokens_are_needed_pages_need_them_too(desk: Desk) -> None:
     assert shown.status_code == 200 and readers == ["ann (http, page)"]
 
 
+async def test_a_browser_asks_for_the_token_as_a_password_on_the_pages_alone(desk: Desk) -> None:
+    settings = HttpSettings(tokens=SecretStr(f"ann={TOKEN}"))
+    ask = 'Basic realm="mcp-devops'
+    async with desk.playing("error-spike") as duty:
+        incident = (await duty.investigate())["incident_id"]
+        async with served(duty.gateway, settings) as web:
+            for path in ("/incidents", f"/incidents/{incident}"):
+                refused = await web.get(path)
+                assert refused.status_code == 401
+                assert any(v.startswith(ask) for v in refused.headers.get_list("www-authenticate"))
+                assert (await web.get(path, auth=("ann", TOKEN))).status_code == 200
+                assert (await web.get(path, auth=("ann", "x" * 20))).status_code == 401
+                assert (await web.get(path, auth=(TOKEN, ""))).status_code == 401
+            for value in ("Basic", "Basic ?", "Basic /w==", "Basic 8J+YgDrwn5iA"):
+                answer = await web.get("/incidents", headers={"authorization": value})
+                assert answer.status_code == 401
+            elsewhere = [
+                await web.post("/mcp", auth=("ann", TOKEN), json={}),
+                await web.get("/metrics", auth=("ann", TOKEN)),
+            ]
+        readers = {e.actor async for e in duty.gateway.journal.stream(subject="read /incidents")}
+    assert [a.status_code for a in elsewhere] == [401, 401]
+    assert not any(ask in str(a.headers) for a in elsewhere)
+    assert readers == {"ann (http, page)"}
+
+
 async def test_a_token_without_the_scope_is_refused(desk: Desk, issuer: Issuer) -> None:
     settings = HttpSettings(
         jwks_url=issuer.url, issuer=ISSUER, audience=AUDIENCE, required_scopes=("incident:read",)
