@@ -39,6 +39,9 @@ SPAN = timedelta(hours=24)
 NEWEST = 2_000
 """Entries that are read at most; far more than any limits let happen."""
 
+SKEW = timedelta(minutes=5)
+"""How far the clocks of two machines may differ."""
+
 REASON_CHARS = 500
 """Characters of a reason that are kept."""
 
@@ -53,11 +56,14 @@ def one_more_in(
     If that one, or those before it, open the breaker, its switch is set, for people to see.
     """
     breaker = breaker_in(connection)
+    if breaker.closed_at is not None and breaker.closed_at > now + SKEW:
+        # It was closed by a clock that ran ahead: until then no act would count against it.
+        breaker = Breaker()
     acts = acts_in(connection, since(now, breaker))
     found = may_act(now, target, acts, limits, breaker)
     if isinstance(found, Allowed):
         acts = (*acts, PastAct(at=now, target=target))
-    if not breaker.is_open and is_open(acts, limits, breaker):
+    if not breaker.is_open and is_open(now, acts, limits, breaker):
         reason = f"{limits.rollbacks_per_hour} automatic rollbacks within an hour"
         set_breaker_in(connection, journal, is_open=True, now=now, who=ACTOR, reason=reason)
     return found

@@ -59,7 +59,7 @@ async def claim_act(
     def claim(connection: Connection) -> Allowed | Stopped:
         begin = since(now, breaker_in(connection))
         mine = [act for owner, act in claims_in(connection, begin) if owner == incident_id]
-        if mine and mine[-1].at > now - CLAIM_LASTS:
+        if mine and abs(now - mine[-1].at) < CLAIM_LASTS:
             return Allowed(left_this_hour=0)
         found = one_more_in(connection, journal, now, target, limits)
         if isinstance(found, Allowed):

@@ -105,7 +105,7 @@ def may_act(
     times = sorted(act.at for act in history)
     own = sorted(act.at for act in history if act.target == target)
     stops = [
-        *_by_the_switch(times, limits, breaker),
+        *_by_the_switch(now, times, limits, breaker),
         *_by_the_hour(now, times, limits),
         *_by_the_day(now, own, limits),
         *_by_the_cooldown(now, own, limits),
@@ -117,22 +117,24 @@ def may_act(
     return Stopped(
         reason="; ".join(says for says, _ in stops),
         until=max(ends) if len(ends) == len(stops) else None,
-        breaker=is_open(history, limits, breaker),
+        breaker=is_open(now, history, limits, breaker),
     )
 
 
-def is_open(history: Collection[PastAct], limits: Limits, breaker: Breaker) -> bool:
+def is_open(now: datetime, history: Collection[PastAct], limits: Limits, breaker: Breaker) -> bool:
     """Whether the breaker is open: set so, or the hourly limit was reached and a person closes it.
 
     The latter follows from the acts themselves, so a crash cannot forget it.
     """
-    return bool(_by_the_switch(sorted(act.at for act in history), limits, breaker))
+    return bool(_by_the_switch(now, sorted(act.at for act in history), limits, breaker))
 
 
 _Stop = tuple[str, datetime | None]
 
 
-def _by_the_switch(times: Sequence[datetime], limits: Limits, breaker: Breaker) -> list[_Stop]:
+def _by_the_switch(
+    now: datetime, times: Sequence[datetime], limits: Limits, breaker: Breaker
+) -> list[_Stop]:
     fix = "close it with `mcp-devops unfreeze --breaker` when the cause is understood"
     if breaker.is_open:
         why = f" ({breaker.reason})" if breaker.reason else ""
@@ -145,6 +147,10 @@ def _by_the_switch(times: Sequence[datetime], limits: Limits, breaker: Breaker) 
         if last - first < HOUR:
             says = f"{plural(count, 'automatic rollback')} within an hour, up to {last:%H:%M} UTC"
             return [(f"the breaker opened after {says}; {fix}", None)]
+    # Where the clock was set back, acts that lie ahead are of the last hour as well.
+    if sum(at > now - HOUR for at in since) >= count:
+        says = f"{plural(count, 'automatic rollback')} within an hour"
+        return [(f"the breaker opened after {says}; {fix}", None)]
     return []
 
 

@@ -182,3 +182,49 @@ async def test_an_act_whose_target_cannot_be_read_still_counts(office: Office) -
     )
     (found,) = await office.acts()
     assert found.target.name == ""
+
+
+async def test_a_clock_that_is_set_back_gives_nothing_back(office: Office) -> None:
+    await office.claim("inc-1")
+    office.time -= timedelta(hours=3)
+    await office.claim("inc-2", SEARCH)
+    assert isinstance(await office.claim("inc-3"), Stopped)
+    assert isinstance(await office.claim("inc-1"), Stopped), "its claim is of another time"
+    office.time += timedelta(hours=3)
+    assert isinstance(await office.claim("inc-3"), Stopped)
+
+
+async def test_a_breaker_that_was_closed_by_a_clock_ahead_opens_again(office: Office) -> None:
+    office.time += timedelta(days=3)
+    await close_breaker(office.db, office.journal, now=office.time, who="ann")
+    office.time = NOW
+    for incident in ("inc-1", "inc-2", "inc-3"):
+        await office.claim(incident)
+    assert (await breaker_of(office.db)).is_open
+    office.time += timedelta(hours=2)
+    stopped = await office.claim("inc-4")
+    assert isinstance(stopped, Stopped) and stopped.breaker
+
+
+async def test_a_breaker_that_was_closed_by_a_clock_a_little_ahead_is_closed(
+    office: Office,
+) -> None:
+    await office.claim("inc-1")
+    await office.claim("inc-2")
+    office.time += timedelta(hours=2)
+    ahead = office.time + timedelta(seconds=20)
+    await close_breaker(office.db, office.journal, now=ahead, who="ann")
+    assert isinstance(await office.claim("inc-3"), Allowed)
+
+
+async def test_a_workload_that_is_deployed_again_after_each_rollback_is_left_to_people(
+    office: Office,
+) -> None:
+    limits = Limits(rollbacks_per_hour=9)
+    allowed = []
+    for turn in range(20):
+        found = await office.claim(f"inc-{turn}", limits=limits)
+        allowed.append(isinstance(found, Allowed))
+        office.time += timedelta(minutes=20)
+    assert allowed == [True, False, True] + [False] * 17, "the cooldown, then the day's limit"
+    assert isinstance(await office.claim("inc-other", SEARCH, limits), Allowed)

@@ -58,8 +58,8 @@ def test_a_closed_breaker_forgets_nothing_of_the_last_hour() -> None:
 
 
 def test_slow_rollbacks_do_not_open_the_breaker() -> None:
-    assert not is_open([act(190), act(120), act(60)], PERSON, Breaker())
-    assert is_open([act(119.9), act(60)], PERSON, Breaker())
+    assert not is_open(NOW, [act(190), act(120), act(60)], PERSON, Breaker())
+    assert is_open(NOW, [act(119.9), act(60)], PERSON, Breaker())
 
 
 def test_a_breaker_that_was_set_open_stops_everything_whatever_happened() -> None:
