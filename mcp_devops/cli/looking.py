@@ -145,7 +145,13 @@ def _team_policy(team: PolicyFile) -> list[Line]:
         return [Line("bad", "policy", says, fix) for says in problem.says]
     if not policy.origin:
         return [Line("note", "policy", "none: nothing is done alone, a person is asked")]
-    return [Line("ok", "policy", f"{policy.origin}, version {policy.version}")]
+    from mcp_devops.cli.policy_reach import people_missed
+
+    missed = people_missed(policy.document.defaults)
+    return [
+        Line("ok", "policy", f"{policy.origin}, version {policy.version}"),
+        *(Line("note", "policy", f"defaults: {says}") for says in missed),
+    ]
 
 
 async def _integration(gateway: Gateway, member: Member, namespace: str | None) -> list[Line]:

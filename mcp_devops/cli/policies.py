@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mcp_devops.cli.policy_reach import server_says
 from mcp_devops.cli.recording import AsJson, open_records, tell
 from mcp_devops.cli.serving import StateDir, server_settings
 from mcp_devops.model.target import WorkloadKind
@@ -61,7 +62,7 @@ def explain(
     policy = _policy(file)
     found = policy.explain(target)
     response = asyncio.run(_respond(policy, found, target, state_dir))
-    server = _server_says(target)
+    server = server_says(target, found.rules)
     data = {
         "target": target.model_dump(mode="json"),
         "policy_version": policy.version,
@@ -165,24 +166,6 @@ async def _respond(
             breaker=await breaker_of(records.database),
             record=await record_of_all(records.database),
         )
-
-
-def _server_says(target: Workload) -> list[str]:
-    """What the server's own settings change there, whatever the policy file says."""
-    from mcp_devops.gateway.permission import matches
-
-    settings = server_settings([], [], [], None)
-    says = []
-    if not matches(target.namespace, settings.allow_writes):
-        says.append(f"MCP_DEVOPS_ALLOW_WRITES does not name {target.namespace}: no change at all.")
-    alone = matches(target.namespace, settings.automatic_namespaces)
-    if alone and "policy" in settings.approval_channels:
-        says.append(
-            f"MCP_DEVOPS_AUTOMATIC_NAMESPACES names {target.namespace}: an agent's rollback on an"
-            " automatic verdict is approved there within this file's limits, whatever its scopes"
-            " and quiet hours say."
-        )
-    return says
 
 
 def _explained(

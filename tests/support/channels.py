@@ -150,15 +150,21 @@ async def shift(
     policy: str = ANYBODY,
     front: Front | None = None,
     public_url: str | None = None,
+    without: tuple[str, ...] = (),
     **slack: str,
 ) -> AsyncIterator[Shift]:
-    """People behind real clients, a real desk and the three stand-ins."""
+    """People behind real clients, a real desk and the three stand-ins.
+
+    `without` are variables that are left unset: SLACK__CHANNEL.
+    """
     file = folder / "policy.yaml"
     file.write_text(policy, encoding="utf-8")
     clock = Hands()
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(channels(**slack))
-        clean_environment(monkeypatch, there.environment)
+        unset = {f"MCP_DEVOPS_{name}" for name in without}
+        given = {k: v for k, v in there.environment.items() if k not in unset}
+        clean_environment(monkeypatch, given)
         monkeypatch.setenv("MCP_DEVOPS_RESPONSE__POLICY_FILE", str(file))
         settings = ServerSettings(state_dir=folder / "state", allow_writes=("shop",))
         gateway = await stack.enter_async_context(

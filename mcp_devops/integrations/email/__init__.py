@@ -12,17 +12,18 @@ from mcp_devops.toolkit.integration import Health, Integration
 def _why_off(settings: EmailSettings) -> str | None:
     if not settings.host:
         return "MCP_DEVOPS_EMAIL__HOST is not set"
-    if not settings.sender:
-        return "MCP_DEVOPS_EMAIL__SENDER is not set"
-    anybody = any(settings.recipients(severity) for severity in MailSeverity)
-    return None if anybody else "MCP_DEVOPS_EMAIL__TO is not set"
+    # Without recipients of its own it still tells those that the response policy names.
+    return None if settings.sender else "MCP_DEVOPS_EMAIL__SENDER is not set"
 
 
 async def _ping(client: EmailClient) -> Health:
     try:
-        return Health(True, await client.look())
+        says = await client.look()
     except DevOpsError as problem:
         return Health(False, problem.what, problem.fix)
+    if not any(client.settings.recipients(severity) for severity in MailSeverity):
+        says += "; no recipient is set (MCP_DEVOPS_EMAIL__TO): only the policy's are told"
+    return Health(True, says)
 
 
 def _secrets(settings: EmailSettings) -> list[str]:

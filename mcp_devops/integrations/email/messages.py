@@ -103,6 +103,7 @@ def incident_mail(
     incident: Incident,
     *,
     why: str,
+    lead: str = "",
     key: str = "",
     severity: MailSeverity = MailSeverity.CRITICAL,
     do_next: str = "",
@@ -115,6 +116,7 @@ def incident_mail(
     Args:
         incident: As it stands.
         why: Why this mail, in one sentence; the subject.
+        lead: What is wrong, where `why` does not say it: then this starts the subject.
         key: Which mail of the incident's thread; empty: its first.
         severity: How bad it is.
         do_next: What the person can do, with the command.
@@ -151,7 +153,7 @@ def incident_mail(
         incident_id=incident.id,
         key=key,
         severity=severity,
-        subject=f"[{severity.value}] {name}: {why}",
+        subject=f"[{severity.value}] {name}: {f'{lead} {why}' if lead else why}",
         lines=tuple(lines),
         link=link,
         also_to=also_to,

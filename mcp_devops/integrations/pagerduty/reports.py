@@ -24,6 +24,7 @@ def page_of(
     incident: Incident,
     *,
     why: str,
+    lead: str = "",
     do_next: str = "",
     severity: PageSeverity = PageSeverity.CRITICAL,
     links: tuple[Link, ...] = (),
@@ -34,6 +35,7 @@ def page_of(
     Args:
         incident: As it stands. Its id makes the dedup_key, so that it pages once.
         why: Why a person is woken, in one sentence: it starts the summary.
+        lead: What is wrong, where `why` does not say it: then this starts the summary.
         do_next: What the person can do, with the command.
         severity: How bad it is.
         links: Dashboards, the incident's page, the chat thread.
@@ -62,7 +64,7 @@ def page_of(
     if report:
         details["report"] = report
     return Page(
-        summary=f"{target.namespace}/{target.name}: {why}",
+        summary=f"{target.namespace}/{target.name}: {f'{lead} {why}' if lead else why}",
         severity=severity,
         source=place(target),
         component=target.name,

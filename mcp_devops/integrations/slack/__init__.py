@@ -15,9 +15,8 @@ _PATHS = {
 
 
 def _why_off(settings: SlackSettings) -> str | None:
-    if not settings.bot_token:
-        return "MCP_DEVOPS_SLACK__BOT_TOKEN is not set"
-    return None if settings.channel else "MCP_DEVOPS_SLACK__CHANNEL is not set"
+    # Without a channel of its own it still tells those that the response policy names.
+    return None if settings.bot_token else "MCP_DEVOPS_SLACK__BOT_TOKEN is not set"
 
 
 async def _ping(client: SlackClient) -> Health:
@@ -26,6 +25,8 @@ async def _ping(client: SlackClient) -> Health:
     except DevOpsError as problem:
         return Health(False, problem.what, problem.fix)
     how = _PATHS[client.settings.answers]
+    if not client.settings.channel:
+        how += "; no channel is set (MCP_DEVOPS_SLACK__CHANNEL): only the policy's are told"
     return Health(True, f"answers as {who['user']} in {who['team']}; {how}")
 
 

@@ -112,7 +112,19 @@ class Teller:
             "timeline": self._timeline,
         }[owed.body["say"]]
         incident = (await self._store.get(owed.incident_id)).incident
-        return await say(owed, incident)
+        return await say(owed, await self._as_it_stands(incident))
+
+    async def _as_it_stands(self, incident: Incident) -> Incident:
+        """The incident, which waits for a person as long as a question about it is open."""
+        if incident.status is IncidentStatus.DECIDED:
+            for approval in await self._desk.waiting():
+                if approval.plan.incident_id == incident.id:
+                    waits = {
+                        "status": IncidentStatus.AWAITING_APPROVAL,
+                        "approval_id": approval.id,
+                    }
+                    return incident.model_copy(update=waits)
+        return incident
 
     def link(self, incident_id: str) -> str | None:
         """The incident's page, where its address is known."""
@@ -134,6 +146,7 @@ class Teller:
         page = page_of(
             incident,
             why=body["why"],
+            lead=_lead(body, incident),
             do_next=body["do_next"],
             severity=PageSeverity(body["severity"]),
             links=(Link(href=link, text=f"Incident {incident.id}"),) if link else (),
@@ -164,6 +177,7 @@ class Teller:
         letter = incident_mail(
             incident,
             why=why,
+            lead=_lead(body, incident),
             key="" if first else body["key"],
             severity=MailSeverity(body["severity"]),
             do_next=body["do_next"],
@@ -289,6 +303,11 @@ class Teller:
         """Where a message of that name stands in Slack; None: it was not posted."""
         kept = await self._database.read(lambda c: bookmark_in(c, f"slack:{name}"))
         return None if kept is None else MessageRef.model_validate_json(kept)
+
+
+def _lead(body: dict[str, Any], incident: Incident) -> str:
+    """What is wrong, where the reason for telling it does not say so."""
+    return incident.verdict.headline if body.get("lead") and incident.verdict else ""
 
 
 def _service(incident: Incident) -> str:

@@ -126,9 +126,12 @@ class Notices:
         owed: list[tuple[str, dict[str, Any]]] = []
         if told.pagerduty and await self._services.find(PagerDutyClient) is not None:
             owed.append((PAGERDUTY, {"say": "notice page"}))
-        if await self._services.find(EmailClient) is not None:
+        mail = await self._services.find(EmailClient)
+        severity = MailSeverity(facts.get("severity", "info"))
+        if mail is not None and (told.email or mail.settings.recipients(severity)):
             owed.append((MAIL, {"say": "notice mail", "to": list(told.email)}))
-        if await self._services.find(SlackClient) is not None:
+        slack = await self._services.find(SlackClient)
+        if slack is not None and (told.slack_channel or slack.settings.channel):
             owed.append((SLACK, {"say": "notice", "channel": told.slack_channel}))
         which = _short(json.dumps(facts, sort_keys=True))
         await outbox.put(

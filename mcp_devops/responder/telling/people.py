@@ -102,14 +102,21 @@ class People:
 
     async def page(self, incident_id: str, response: Response, why: str, do_next: str) -> None:
         """Wake a person, and write to the channel and by mail."""
-        await self._tell(incident_id, await self._paging(incident_id, response, why, do_next))
+        # A rule of the policy says why people are told, and nothing of what is wrong.
+        lead = why in response.reasons
+        owed = await self._paging(incident_id, response, why, do_next, lead=lead)
+        await self._tell(incident_id, owed)
 
     async def ask(self, approval: Approval, response: Response, incident_id: str, why: str) -> None:
         """Ask for a decision, everywhere at once; the first answer counts."""
-        command = f"mcp-devops approve {approval.id} (or deny)"
-        owed = await self._paging(incident_id, response, why, f"Decide: {command}")
+        until = f"{approval.expires_at:%H:%M:%S} UTC"
+        await self._note_once(incident_id, f"a person is asked, until {until}: {approval.id}", WHO)
+        do_next = (
+            f"Decide until {until}: mcp-devops approve {approval.id} (or deny). No answer is a no."
+        )
+        owed = await self._paging(incident_id, response, why, do_next, lead=True)
         facts = {"approval_id": approval.id}
-        if await self._services.find(EmailClient) is not None:
+        if await self._mails(response, response.page.severity.value):
             letter = body(
                 "question mail",
                 **facts,
@@ -117,7 +124,7 @@ class People:
                 to=list(response.page.email),
             )
             owed.append(_owed(incident_id, MAIL, f"question:{approval.id}", letter))
-        if await self._services.find(SlackClient) is not None:
+        if await self._posts(response):
             question = body("question", **facts, channel=response.page.slack_channel)
             owed.append(_owed(incident_id, SLACK, f"question:{approval.id}", question))
         await self._tell(incident_id, owed)
@@ -127,7 +134,11 @@ class People:
         incident_id = approval.plan.incident_id
         if incident_id is None:
             return
+        await self._note_once(incident_id, _settled(approval), approval.answered_by or WHO)
         owed = await self._settling(incident_id, approval)
+        if owed and await self.teller.ref(incident_id) is not None:
+            name = f"incident:settled:{approval.id}"
+            owed.append(_owed(incident_id, SLACK, name, body("incident")))
         answered = approval.status not in (ApprovalStatus.EXPIRED, ApprovalStatus.PENDING)
         pagerduty = await self._services.find(PagerDutyClient)
         if pagerduty is not None and answered and approval.channel not in NOBODY:
@@ -144,15 +155,16 @@ class People:
         judged = incident.verdict.id if incident.verdict is not None else ""
         which = _short(f"{incident.status.value} {judged}")
         owed: list[Owed] = []
-        if await self._services.find(SlackClient) is not None:
-            for approval in await self._asked(incident_id):
+        asked = await self._asked(incident_id)
+        if await self._posts(response):
+            for approval in asked:
                 owed += await self._settling(incident_id, approval)
             shown = body("incident", channel=response.page.slack_channel)
             owed.append(_owed(incident_id, SLACK, f"closed:{which}", shown))
             owed.append(_owed(incident_id, SLACK, f"timeline:{which}", body("timeline")))
-        if await self._services.find(EmailClient) is not None:
-            outcome = "recovered" if recovered else incident.status.value.replace("_", " ")
-            owed.append(self._letter(incident, response, f"It is {outcome}.", "", "info"))
+        if await self._mails(response, "info"):
+            says = _outcome(incident, asked, recovered)
+            owed.append(self._letter(incident, response, says, "", "info"))
         if await self._services.find(PagerDutyClient) is not None and recovered:
             paged = await self._outbox.drop(incident_id, PAGERDUTY)
             if paged and response.resolve.pagerduty == "resolve":
@@ -189,34 +201,54 @@ class People:
         return await self.teller.ref(approval_id)
 
     async def _paging(
-        self, incident_id: str, response: Response, why: str, do_next: str
+        self, incident_id: str, response: Response, why: str, do_next: str, *, lead: bool
     ) -> list[Owed]:
         incident = (await self._store.get(incident_id)).incident
         severity, what = response.page.severity.value, _short(f"{incident.revision} {why}")
         owed: list[Owed] = []
         if await self._services.find(PagerDutyClient) is not None and response.wakes:
-            facts = body("page", why=why, do_next=do_next, severity=severity)
+            facts = body("page", why=why, lead=lead, do_next=do_next, severity=severity)
             owed.append(_owed(incident_id, PAGERDUTY, f"page:{what}", facts))
-        if await self._services.find(EmailClient) is not None:
-            owed.append(self._letter(incident, response, why, do_next, severity))
-        if await self._services.find(SlackClient) is not None:
+        if await self._mails(response, severity):
+            owed.append(self._letter(incident, response, why, do_next, severity, lead=lead))
+        if await self._posts(response):
             shown = body("incident", channel=response.page.slack_channel)
             owed.append(_owed(incident_id, SLACK, f"incident:{what}", shown))
         return owed
 
     def _letter(
-        self, incident: Incident, response: Response, why: str, do_next: str, severity: str
+        self,
+        incident: Incident,
+        response: Response,
+        why: str,
+        do_next: str,
+        severity: str,
+        *,
+        lead: bool = False,
     ) -> Owed:
         key = _short(f"{incident.revision} {why}")
         facts = body(
             "mail",
             why=why,
+            lead=lead,
             key=key,
             do_next=do_next,
             severity=MailSeverity(severity).value,
             to=list(response.page.email),
         )
         return _owed(incident.id, MAIL, f"mail:{key}", facts)
+
+    async def _mails(self, response: Response, severity: str) -> bool:
+        """Whether there is a mail server, and anybody to write to."""
+        client = await self._services.find(EmailClient)
+        if client is None:
+            return False
+        return bool(response.page.email or client.settings.recipients(MailSeverity(severity)))
+
+    async def _posts(self, response: Response) -> bool:
+        """Whether there is a Slack, and a channel of it to tell."""
+        client = await self._services.find(SlackClient)
+        return client is not None and bool(response.page.slack_channel or client.settings.channel)
 
     async def _settling(self, incident_id: str, approval: Approval) -> list[Owed]:
         if await self._services.find(SlackClient) is None:
@@ -227,9 +259,15 @@ class People:
 
     async def _asked(self, incident_id: str) -> list[Approval]:
         """The questions that were asked about an incident."""
-        query = "SELECT id FROM approvals WHERE incident_id = ?"
+        query = "SELECT id FROM approvals WHERE incident_id = ? ORDER BY requested_at, id"
         rows = await self._database.read(lambda c: c.execute(query, (incident_id,)).fetchall())
         return [await self._desk.get(str(row["id"])) for row in rows]
+
+    async def _note_once(self, incident_id: str, what: str, who: str) -> None:
+        """A line of the timeline; a step that is repeated after a crash adds none."""
+        timeline = (await self._store.get(incident_id)).incident.timeline
+        if all(entry.what != what for entry in timeline):
+            await self._store.note(incident_id, what, who)
 
     async def _tell(self, incident_id: str, owed: Sequence[Owed]) -> None:
         """Say it to everybody, and go on when they have it or will have it later."""
@@ -255,6 +293,30 @@ class People:
         else:
             what = f"could not tell everybody: {problem} {name.capitalize()} is tried again."
         await self._store.note(owed.incident_id, what, WHO)
+
+
+def _settled(approval: Approval) -> str:
+    """What became of a question, as the timeline tells it."""
+    if approval.status is ApprovalStatus.EXPIRED:
+        return f"nobody answered {approval.id} in time: that is a no"
+    used = approval.status is ApprovalStatus.USED
+    word = ApprovalStatus.APPROVED.value if used else approval.status.value
+    through = f" through {approval.channel}" if approval.channel else ""
+    return f"{approval.id} was {word} by {approval.answered_by or 'nobody'}{through}"
+
+
+def _outcome(incident: Incident, asked: Sequence[Approval], recovered: bool) -> str:
+    """How a run ended, in a sentence or two."""
+    if recovered:
+        return "It is recovered."
+    if incident.verification is not None:
+        return "It was rolled back and is not known to be well. The page stays open."
+    newest = asked[-1] if asked else None
+    if newest is not None and newest.status is ApprovalStatus.DENIED:
+        return f"Denied by {newest.answered_by}: nothing was changed. The page stays open."
+    if newest is not None and newest.status is ApprovalStatus.EXPIRED:
+        return "Nobody answered in time: nothing was changed. The page stays open."
+    return "A person has to look: nothing more is done by itself. The page stays open."
 
 
 def _is_over(approval: Approval) -> bool:

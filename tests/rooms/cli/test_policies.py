@@ -93,8 +93,32 @@ def test_the_servers_own_settings_are_not_mentioned_where_they_allow_it(
     terminal: Terminal, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MCP_DEVOPS_ALLOW_WRITES", "shop")
+    monkeypatch.setenv("MCP_DEVOPS_PAGERDUTY__ROUTING_KEY", "k" * 32)
     shown = terminal.here("policy", "explain", "shop/cart", "--file", str(file)).output
     assert "lead to: act" in shown and "But by" not in shown
+
+
+def test_whom_the_policy_names_and_nothing_here_reaches_is_told(
+    terminal: Terminal, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(
+        "version: 1\ndefaults:\n  approval: {wait_minutes: 30, approvers: [U012ABCDEF, ann]}\n"
+        '  page: {slack_channel: "#shop", email: [shop@example.com]}\n',
+        encoding="utf-8",
+    )
+    shown = terminal.here("policy", "explain", "shop/cart", "--file", str(file)).output
+    for says in (
+        "MCP_DEVOPS_APPROVAL_TTL_S ends a question after 10 min, whatever wait_minutes says (30).",
+        "Slack is not set up, so U012ABCDEF cannot answer.",
+        "PagerDuty is not set up (MCP_DEVOPS_PAGERDUTY__ROUTING_KEY): no alert.",
+        "Slack is not set up (MCP_DEVOPS_SLACK__BOT_TOKEN): no message.",
+        "No mail server is set up (MCP_DEVOPS_EMAIL__HOST and SENDER): no mail.",
+        "Nobody at all is told.",
+    ):
+        assert f"But by the server's settings as seen here: {says}" in shown
+    monkeypatch.setenv("MCP_DEVOPS_SLACK__BOT_TOKEN", "xoxb-1")
+    shown = terminal.here("policy", "explain", "shop/cart", "--file", str(file)).output
+    assert "Nobody" not in shown and "cannot answer" not in shown
 
 
 def test_a_setting_that_passes_the_file_by_is_told(

@@ -169,8 +169,17 @@ async def test_without_settings_nothing_is_sent(missing: dict[str, str | None]) 
     async with mail_server(**missing) as (client, fake, _):  # type: ignore[arg-type]  # settings only
         with pytest.raises(DevOpsError) as raised:
             await client.send(mail())
-        assert INTEGRATION.why_off(client.settings)
+        assert bool(INTEGRATION.why_off(client.settings)) is ("to" not in missing)
     assert raised.value.code == "NOT_CONFIGURED" and fake.commands == []
+
+
+async def test_without_recipients_of_its_own_it_is_on_for_those_of_the_policy() -> None:
+    assert INTEGRATION.ping is not None
+    async with mail_server(to="") as (client, fake, _):
+        health = await INTEGRATION.ping(client)
+        await client.send(mail(also_to=(ANN,)))
+    assert [to for to, _ in fake.taken] == [[ANN]]
+    assert health.ok and "only the policy's are told" in health.says
 
 
 @pytest.mark.parametrize(
@@ -208,8 +217,8 @@ async def test_ping_tells_whether_it_answers() -> None:
         assert not (await INTEGRATION.ping(client)).ok
 
 
-def test_it_is_off_until_it_knows_where_from_and_to_whom() -> None:
-    whole = {"host": "mail.example.com", "sender": "a@example.com", "to_info": "b@example.com"}
+def test_it_is_off_until_it_knows_where_and_from_whom() -> None:
+    whole = {"host": "mail.example.com", "sender": "a@example.com"}
     settings = EmailSettings.load(**whole, username="u", password="pw-123456")
     assert INTEGRATION.why_off(settings) is None
     assert list(INTEGRATION.secrets(settings)) == ["pw-123456"]

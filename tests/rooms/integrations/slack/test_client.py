@@ -198,8 +198,16 @@ async def test_without_a_token_or_a_channel_nothing_is_sent(missing: str) -> Non
     async with slack(**{missing: None}) as (client, fake, _):
         with pytest.raises(DevOpsError) as raised:
             await client.post(say("x"))
-        assert INTEGRATION.why_off(client.settings)
+        assert bool(INTEGRATION.why_off(client.settings)) is (missing == "bot_token")
     assert raised.value.code == "NOT_CONFIGURED" and fake.calls == []
+
+
+async def test_without_a_channel_of_its_own_it_is_on_for_those_of_the_policy() -> None:
+    assert INTEGRATION.ping is not None
+    async with slack(channel=None) as (client, _, _):
+        health = await INTEGRATION.ping(client)
+        await client.post(say("x"), channel=CHANNEL)
+    assert health.ok and "only the policy's are told" in health.says
 
 
 async def test_ping_tells_who_it_is_and_how_answers_come() -> None:

@@ -11,6 +11,7 @@ from mcp_devops.errors import CredentialsRejected
 from mcp_devops.gateway.approvals import Approval, ApprovalStatus
 from mcp_devops.integrations.slack.records import Decision, Spoken
 from mcp_devops.model.change import ChangeArea
+from mcp_devops.model.incident import IncidentStatus
 from mcp_devops.response_policy.policy import Page, Severity
 from tests.rooms.responder.telling.test_people import pressed, told
 from tests.support import evidence as ev
@@ -117,3 +118,91 @@ async def test_a_page_tells_what_was_deployed_what_it_changed_and_what_is_missin
     assert report["images"] == list(ev.change().revision.images)
     assert "containers[checkout].image" in json.dumps(report["changed"])
     assert report["missing_evidence"][0].startswith("datadog: ")
+
+
+OWN = ("SLACK__CHANNEL", "EMAIL__TO")
+
+
+async def test_the_policys_channel_and_addresses_suffice_where_the_server_has_none_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(slack_channel="#shop", email=("shop@example.com",))
+    async with shift(tmp_path, monkeypatch, without=OWN) as it:
+        it.channels.slack.members = {"#shop"}
+        await it.people.page(it.incident_id, response(page=page), "It fails.", "Look.")
+        ((to, _),) = it.channels.mail.taken
+        (posted,) = it.channels.slack.said("chat.postMessage")
+    assert to == ["shop@example.com"] and posted["channel"] == "#shop"
+
+
+async def test_a_channel_without_anybody_to_tell_is_left_out_and_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch, without=OWN) as it:
+        await it.people.page(it.incident_id, response(), "It fails.", "Look.")
+        await it.people.close(it.incident_id, response(), recovered=False)
+        assert set((await it.owed()).values()) == {"told"} and it.channels.pages.pages == 1
+        assert "could not tell" not in await it.timeline()
+
+
+RULE = "defaults (line 2) says automatic: ask."
+
+
+async def test_a_page_begins_with_what_is_wrong_not_with_a_rule_of_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch) as it:
+        told = response(reasons=("The verdict is to roll back.", RULE))
+        await it.people.page(it.incident_id, told, RULE, "Look.")
+        await it.people.page(it.incident_id, told, "not_recovered: errors stayed.", "Look.")
+        first, second = [e["payload"]["summary"] for e in it.channels.pages.events]
+        subjects = [str(m["Subject"]) for _, m in it.channels.mail.taken]
+    wrong = "shop/checkout: Revision 7 fails 12% of requests; revision 6 failed none."
+    assert first == f"{wrong} {RULE}" and subjects[0].startswith(f"[critical] {wrong}")
+    assert second == "shop/checkout: not_recovered: errors stayed."
+
+
+async def test_while_a_question_is_open_every_channel_says_that_it_waits_and_until_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch, ANN, app_token=APP) as it:
+        await it.is_now(IncidentStatus.DECIDED)
+        approval = await it.asked()
+        root = next(iter(it.channels.slack.messages))
+        assert "WAITING FOR A PERSON" in json.dumps(it.channels.slack.messages[root])
+        details = it.channels.pages.events[0]["payload"]["custom_details"]
+        assert (details["status"], details["approval"]) == ("awaiting_approval", approval.id)
+        until_when = f"{approval.expires_at:%H:%M:%S} UTC"
+        assert until_when in details["do_next"] and "No answer is a no" in details["do_next"]
+        await it.people.answered(pressed(it, approval))
+        await it.people.settled(await it.desk.get(approval.id))
+        await until(lambda: "WAITING" not in json.dumps(it.channels.slack.messages[root]))
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "mail"),
+    [
+        ("denied", "was denied by ann through terminal (ann)", "Denied by ann: nothing was"),
+        ("expired", "nobody answered apr-", "Nobody answered in time: nothing was changed."),
+    ],
+)
+async def test_question_and_answer_are_in_the_timeline_once_and_the_last_mail_says_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, says: str, mail: str
+) -> None:
+    async with shift(tmp_path, monkeypatch) as it:
+        approval = await it.asked()
+        if status == "denied":
+            await it.desk.answer(approval.id, ApprovalStatus.DENIED, who="ann", channel="terminal")
+        else:
+            it.clock.move(601)
+        for _ in range(2):
+            await it.people.settled(await it.desk.get(approval.id))
+        await it.people.close(it.incident_id, response(), recovered=False)
+        timeline = await it.timeline()
+        await until(lambda: any(mail in m.as_string() for _, m in it.channels.mail.taken))
+        last = it.channels.mail.taken[-1][1]
+        shown = it.channels.slack.find("Timeline of")
+    assert timeline.count(f"a person is asked, until {approval.expires_at:%H:%M:%S} UTC") == 1
+    assert timeline.count(says) == 1
+    assert shown is not None and says[:12] in json.dumps(shown)
+    assert "The page stays open." in " ".join(last.as_string().split())
