@@ -19,6 +19,7 @@ from mcp_devops.errors import DevOpsError
 from mcp_devops.incidents.outcomes import NEWEST
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
+from mcp_devops.journal.run_times import delete_runs_in
 from mcp_devops.responder.bookmarks import bookmark_in, set_bookmark_in
 from mcp_devops.responder.settings import HousekeepingSettings
 from mcp_devops.toolkit.clock import Clock
@@ -69,10 +70,6 @@ _IN_PAGERDUTY = (
 _BOOKMARKS = (
     "DELETE FROM bookmarks WHERE name IN"
     " (SELECT name FROM bookmarks WHERE at < ? AND name LIKE ? LIMIT ?)"
-)
-_RUNS = (
-    "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE target = ? AND body <> '{}'"
-    " AND updated_at < ? AND started_at < ? LIMIT ?)"
 )
 
 
@@ -183,8 +180,20 @@ class Housekeeping:
         total = 0
         for target in await self.database.read(partial(_targets, before=before.isoformat())):
             limit = await self.database.read(partial(_past_of, target=target, now=now))
-            if limit is not None:
-                total += await self._all(_RUNS, target, before.isoformat(), limit)
+            count = 0 if limit is None else BATCH
+            while limit is not None and count >= BATCH:
+                count = await self.database.run(
+                    partial(
+                        delete_runs_in,
+                        target=target,
+                        before=before.isoformat(),
+                        past=limit,
+                        most=BATCH,
+                        now=now,
+                    )
+                )
+                total += count
+                await self.pause(REST_S)
         return total
 
     async def _bookmarks(self, now: datetime, before: datetime) -> int:

@@ -32,6 +32,10 @@ class Buckets:
         self._counts[bisect_left(self._bounds, value)] += 1
         self.total += value
 
+    def add(self, bound: float, count: int) -> None:
+        """Sort in what was counted up to a bound before, without its sum."""
+        self._counts[bisect_left(self._bounds, bound)] += count
+
     def cumulative(self) -> list[tuple[str, float]]:
         """How many lie at or below each bound."""
         found, count = [], 0

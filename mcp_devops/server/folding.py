@@ -12,6 +12,7 @@ from typing import Any
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.entry import EntryKind
+from mcp_devops.journal.run_times import SECONDS, TIMES, Kept, deleted_times_in, times_of
 from mcp_devops.model.incident import IncidentStatus
 from mcp_devops.model.verdict import Action, Cause
 from mcp_devops.server.families import Buckets, Labels
@@ -25,8 +26,6 @@ MARGIN = timedelta(hours=1)
 MOST_SOURCES = 30
 OTHER = "other"
 """Label of what is not known by name, so that no text from outside makes a series."""
-SECONDS = (5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1800, 3600)
-"""From a crash seen at once to an hour; a person is waited for 10 minutes by default."""
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 """Finer above 0.8, from where on something may be done alone."""
 
@@ -61,10 +60,11 @@ def run_status(status: str) -> str:
 
 
 class RunFold:
-    """Seconds that runs took, counted once a run."""
+    """Seconds that runs took, counted once a run, those that were deleted among them."""
 
     def __init__(self) -> None:
-        self.times = {name: Buckets(SECONDS) for name in ("detect", "decide", "page", "recover")}
+        self.times = {name: Buckets(SECONDS) for name in TIMES}
+        self._begun = False
         self._since = ""
         self._seen: dict[str, str] = {}
 
@@ -74,30 +74,31 @@ class RunFold:
         Raises:
             UpstreamUnavailable: The state cannot be read.
         """
-        rows = await database.read(lambda c: _ended_since(c, self._since))
+        rows, deleted = await database.read(
+            lambda c: (_ended_since(c, self._since), deleted_times_in(c))
+        )
+        if not self._begun:
+            # What is deleted later was counted here before.
+            self._add(deleted)
+            self._begun = True
         for run_id, status, updated_at, body in rows:
             if run_id not in self._seen:
-                self._count(status, _object(body))
+                for name, seconds in times_of(status, body):
+                    self.times[name].observe(seconds)
                 self._seen[run_id] = updated_at
         if self._seen:
             newest = datetime.fromisoformat(max(self._seen.values()))
             self._since = (newest - MARGIN).isoformat()
             self._seen = {k: at for k, at in self._seen.items() if at >= self._since}
 
-    def _count(self, status: str, times: Mapping[str, Any]) -> None:
-        began = times.get("began")
-        if not isinstance(began, int | float):
-            return
-        for name, field in (("detect", "detected_at"), ("decide", "decided_at")):
-            self._observe(name, began, times.get(field))
-        self._observe("page", began, times.get("paged_at"))
-        if status == IncidentStatus.RECOVERED.value:
-            self._observe("recover", began, times.get("acted_at"))
-
-    def _observe(self, name: str, began: float, at: object) -> None:
-        if isinstance(at, str):
-            # A clock that was set back must not make a negative sum.
-            self.times[name].observe(max(0.0, datetime.fromisoformat(at).timestamp() - began))
+    def _add(self, deleted: Kept) -> None:
+        for name, told in deleted.items():
+            if (buckets := self.times.get(name)) is None:
+                continue
+            buckets.total += told.get("sum", 0.0)
+            for bound, count in told.items():
+                if bound != "sum":
+                    buckets.add(float(bound), int(count))
 
 
 class JournalFold:

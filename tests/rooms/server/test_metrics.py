@@ -21,6 +21,7 @@ from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database, open_database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
+from mcp_devops.journal.run_times import delete_runs_in
 from mcp_devops.responder.switches import close_breaker, freeze
 from mcp_devops.server.families import Buckets
 from mcp_devops.server.folding import PAGE, PAGES, run_status
@@ -186,6 +187,28 @@ async def test_a_run_is_told_once_however_often_it_is_looked_at_in_the_margin(
         found = await state.scrape()
         state.clock.move(3600)
     assert found["mcp_devops_recover_seconds_count"] == 4
+
+
+async def test_times_of_deleted_runs_are_still_told_and_no_count_goes_down(state: State) -> None:
+    for number, seconds in enumerate((4, 40, 400, 9000)):
+        await state.ended(f"run-{number}", "recovered", seconds=float(seconds))
+    before = await state.scrape()
+    later = (NOW + timedelta(days=1)).isoformat()
+    for most in (3, 3):
+        await state.database.run(
+            lambda c, most=most: delete_runs_in(  # type: ignore[misc]
+                c, "t", before=later, past=later, most=most, now=NOW
+            )
+        )
+    await state.ended("run-new", "recovered", seconds=41.0)
+    state.clock.move()
+    running = await state.scrape()
+    started_anew = await state.scrape(StateMetrics(state.database, state.clock))
+    times = [name for name in before if "_seconds" in name and "heartbeat" not in name]
+    assert before["mcp_devops_recover_seconds_count"] == 4
+    assert running["mcp_devops_recover_seconds_count"] == 5
+    assert all(started_anew[name] == running[name] >= before[name] for name in times)
+    assert started_anew["mcp_devops_runs{recovered}"] == 1
 
 
 async def test_decisions_confidence_and_gaps_have_labels_of_a_known_few(state: State) -> None:
