@@ -268,6 +268,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX runs_of_target ON runs (target, started_at)",
         ),
     ),
+    Migration(
+        "m007_claims",
+        # The few claims among all verdicts: they are read at each look at a rollout.
+        ("CREATE INDEX entries_by_actor ON entries (kind, actor, seq)",),
+    ),
 )
 """All steps, in order. Times in these tables are RFC 3339 text in UTC; JSON is text."""
 

@@ -228,3 +228,14 @@ async def test_a_workload_that_is_deployed_again_after_each_rollback_is_left_to_
         office.time += timedelta(minutes=20)
     assert allowed == [True, False, True] + [False] * 17, "the cooldown, then the day's limit"
     assert isinstance(await office.claim("inc-other", SEARCH, limits), Allowed)
+
+
+async def test_claims_are_found_without_reading_the_verdicts_of_all_times(office: Office) -> None:
+    if office.db.many_hosts:
+        pytest.skip("PostgreSQL plans by how full the table is")
+    query = (
+        "EXPLAIN QUERY PLAN SELECT incident_id, body FROM entries WHERE kind = 'decision'"
+        " AND actor = 'responder' AND at >= '' ORDER BY seq DESC LIMIT 2000"
+    )
+    plan = await office.db.read(lambda c: [str(row[3]) for row in c.execute(query).fetchall()])
+    assert len(plan) == 1 and "(kind=? AND actor=?)" in plan[0]
