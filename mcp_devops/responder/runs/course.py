@@ -96,11 +96,12 @@ class Course:
 
     async def _observed(self, rollout: Rollout, began: float, times: dict[str, Any]) -> Look:
         """Look until there is something to do, or nothing any more."""
-        observe = self._observing(rollout)
         calm = 0
         unsure_since: datetime | None = None
         while True:
             seen = await self._step("look", Look, lambda: self._steps.look(rollout))
+            # As the look has it: a policy that changed since then must not change the way to here.
+            observe = seen.observe or self._observing(rollout)
             age = seen.at.timestamp() - began
             if seen.troubled:
                 times.setdefault("detected_at", seen.at.isoformat())

@@ -30,6 +30,7 @@ from mcp_devops.responder.telling.sentry_record import record_in_sentry
 from mcp_devops.responder.watching.rollouts import Rollout, RolloutWatch
 from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.response_policy.limits import Stopped
+from mcp_devops.response_policy.policy import Observe
 from mcp_devops.toolkit.context import Caller
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,9 @@ class Look(Record):
     """The verdict in a sentence, or what went wrong."""
     response: Response | None = None
     """What the policy makes of it; null: there is no verdict."""
+    observe: Observe | None = None
+    """How long and how often the policy wants it looked at, as of this look; null: recorded
+    before that was kept."""
 
 
 class Acted(Record):
@@ -122,7 +126,8 @@ class Steps:
         async with self._turns.turn(lambda: self._watch.in_trouble(rollout.target)):
             seen = await self._look(rollout)
         self._watch.found(rollout.target, troubled=seen.troubled)
-        return seen
+        observe = self._policy.current.explain(rollout.target).rules.observe
+        return seen.model_copy(update={"observe": observe})
 
     async def _look(self, rollout: Rollout) -> Look:
         target = rollout.target
