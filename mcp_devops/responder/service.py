@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mcp_devops.errors import DevOpsError
@@ -160,13 +161,12 @@ def _state_dir(gateway: Gateway) -> Path:
 async def _answers(slack: SlackClient, people: People, desk: ApprovalDesk) -> AsyncIterator[None]:
     """Take answers from Slack: over its socket, or by looking under the questions."""
     if people.teller.polls(slack):
-        task = asyncio.create_task(_polled(slack, people, desk))
+        task = asyncio.create_task(_kept(partial(_polled, slack, people, desk)))
     elif slack.settings.answers is AnswerPath.SOCKET:
-        task = asyncio.create_task(_heard(slack, people, desk))
+        task = asyncio.create_task(_kept(partial(_heard, slack, people, desk)))
     else:
         yield
         return
-    task.add_done_callback(_ended)
     try:
         yield
     finally:
@@ -174,9 +174,14 @@ async def _answers(slack: SlackClient, people: People, desk: ApprovalDesk) -> As
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _ended(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (problem := task.exception()) is not None:
-        log.error("Slack's answers are no longer taken: %s", problem)
+async def _kept(listen: Callable[[], Awaitable[None]]) -> None:
+    """Listen for good: one answer that trips it up must not make it deaf for the others."""
+    while True:
+        try:
+            await listen()
+        except Exception:  # the boundary: people answer here, and nobody would see it end
+            log.exception("Slack's answers could not be taken; listening begins anew")
+        await asyncio.sleep(POLL_AGAIN_S)
 
 
 async def _heard(slack: SlackClient, people: People, desk: ApprovalDesk) -> None:

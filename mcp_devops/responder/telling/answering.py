@@ -153,7 +153,8 @@ class Answers:
                 return "This button belongs to another plan; nothing was recorded.", False
             # Slack vouches for the id and the confirmed address; people choose their own names.
             vouched = {user_id}
-            if any("@" in name for name in approval.approvers):
+            by_address = any("@" in name for name in approval.approvers)
+            if by_address and user_id not in approval.approvers:
                 email = (await slack.person(user_id)).email
                 vouched |= _matching(email, approval)
             status = STATUSES[decision]

@@ -84,6 +84,8 @@ class Lookout:
                 await self.look()
             except DevOpsError as problem:
                 log.warning("policy and breaker cannot be looked after: %s", problem)
+            except Exception:  # the boundary: nobody would see it end
+                log.exception("policy and breaker cannot be looked after")
             await self._pause(LOOK_S)
 
 

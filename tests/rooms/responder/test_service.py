@@ -21,6 +21,7 @@ from mcp_devops.incidents.store import Stored
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.target import WorkloadKind
+from mcp_devops.responder import service as module
 from mcp_devops.responder.response import Kind
 from mcp_devops.responder.runs.steps import Steps
 from mcp_devops.responder.service import Responder, watching
@@ -231,3 +232,25 @@ async def test_a_run_that_goes_on_under_a_changed_policy_does_not_act_by_the_old
     assert (acted.status, actions) == ("stopped", [])
     assert "automatic: ask" in acted.says
     assert acted.response is not None and acted.response.kind is Kind.ASK
+
+
+async def test_listening_to_people_that_trips_once_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "POLL_AGAIN_S", 0)
+    began: list[int] = []
+    heard = asyncio.Event()
+
+    async def listen() -> None:
+        began.append(len(began))
+        if len(began) == 1:
+            raise ValueError("an answer of a new kind")
+        heard.set()
+        await asyncio.Event().wait()
+
+    listening_on = asyncio.create_task(module._kept(listen))
+    async with asyncio.timeout(10):
+        await heard.wait()
+    listening_on.cancel()
+    await asyncio.gather(listening_on, return_exceptions=True)
+    assert began == [0, 1]

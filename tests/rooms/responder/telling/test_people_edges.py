@@ -61,6 +61,17 @@ async def test_where_slack_does_not_tell_the_workspace_only_those_on_a_list_can_
         assert await reacted(it, await it.asked(), "U0ANN") is status
 
 
+async def test_who_is_listed_by_id_needs_no_look_at_addresses_which_may_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = "version: 1\ndefaults: {approval: {approvers: [U0ANN, bob@example.com]}}\n"
+    async with shift(tmp_path, monkeypatch, both, app_token=APP) as it:
+        approval = await it.asked()
+        it.channels.slack.faults["users.info"] = ["account_inactive"]
+        await it.people.answered(pressed(it, approval))
+        assert (await it.desk.get(approval.id)).status is ApprovalStatus.APPROVED
+
+
 async def test_a_click_that_could_not_be_recorded_says_so_to_the_person(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
