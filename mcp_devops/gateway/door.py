@@ -198,7 +198,9 @@ class Gateway:
             return again.model_copy(
                 update={"headline": f"Done before, at {done.at}; not done again. {again.headline}"}
             )
-        approval = await self.consent.obtain(plan, context.caller, ask, context.progress)
+        approval = await self.ledger.interrupted(plan)
+        if approval is None:
+            approval = await self.consent.obtain(plan, context.caller, ask, context.progress)
         await self.ledger.start(plan, approval, str(context.caller), context.call_id)
         context = replace(
             context, approved=plan, approved_by=approval.answered_by or approval.channel or ""
@@ -230,15 +232,24 @@ class Gateway:
         except DevOpsError as error:
             status, outcome = "failed", {"error": self.redactor.text(str(error))}
             raise
+        except asyncio.CancelledError:
+            # Only a stop cancels it. It has no outcome yet, and goes on as after a crash.
+            status = "interrupted"
+            raise
         finally:
-            await asyncio.shield(
-                self.ledger.finish(plan, status, outcome, str(context.caller), context.call_id)
-            )
+            if status != "interrupted":
+                await asyncio.shield(
+                    self.ledger.finish(plan, status, outcome, str(context.caller), context.call_id)
+                )
 
     async def drain(self, seconds: float) -> None:
-        """Wait for changes under way, so that a stop leaves none without an outcome."""
-        if self._changes:
-            await asyncio.wait(set(self._changes), timeout=seconds)
+        """Wait for changes under way; what takes longer is left as a crash would leave it."""
+        late = set(self._changes)
+        if late:
+            _, late = await asyncio.wait(late, timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def _record(
         self, kind: EntryKind, spec: AnyTool, caller: Caller, call_id: str, body: dict[str, Any]

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mcp_devops.errors import PreconditionFailed
-from mcp_devops.gateway.approvals import Approval, ApprovalDesk
+from mcp_devops.gateway.approval import from_row
+from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
 from mcp_devops.gateway.freezes import require_unfrozen_in
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
@@ -32,6 +33,8 @@ class Done:
 LONGEST_CHANGE_S = 3600.0
 """Seconds that no change takes longer: the bound of the setting `change_deadline_s`."""
 
+GONE = "gone:"
+"""Stands before the owner of a change whose process is known to be dead."""
 MARGIN_S = 60.0
 """Seconds on top, for clocks that differ and for the outcome to be written."""
 
@@ -60,16 +63,17 @@ class Ledger:
         self._desk = desk
         self._clock = clock
         self._longest = timedelta(seconds=longest_s + MARGIN_S)
-        self._owner = f"{os.getpid()}:{secrets.token_hex(6)}"
+        self.owner = f"{os.getpid()}:{secrets.token_hex(6)}"
+        """Who starts changes here: this process, in this life."""
         if database.many_hosts:
-            self._owner += f"@{_machine()}"
+            self.owner += f"@{_machine()}"
 
     async def find(self, plan: ActionPlan) -> Done | None:
         """What became of this very plan, if it was carried out before.
 
         A plan names the state that it starts from. So a plan that was started, has no outcome,
         and was just made again from the live object did not take effect: it may be done, under
-        a new approval.
+        a new approval, or goes on where it was `interrupted`.
 
         Raises:
             PreconditionFailed: It is being carried out right now.
@@ -92,6 +96,32 @@ class Ledger:
             )
         return None
 
+    async def interrupted(self, plan: ActionPlan) -> Approval | None:
+        """The approval under which a process that died, or was stopped, began this very plan.
+
+        The plan goes on under it for as long as a change may take: whoever said yes is not asked
+        again about what may be half done, and what is done already is only verified.
+        """
+
+        def look(connection: Connection) -> Approval | None:
+            row = connection.execute(
+                "SELECT * FROM actions WHERE digest = ?", (plan.digest,)
+            ).fetchone()
+            if row is None or not self._was_interrupted(row):
+                return None
+            spent = connection.execute(
+                "SELECT * FROM approvals WHERE digest = ? AND status = 'used'"
+                " ORDER BY answered_at DESC LIMIT 1",
+                (plan.digest,),
+            ).fetchone()
+            return None if spent is None else from_row(spent)
+
+        return await self._database.read(look)
+
+    def _was_interrupted(self, row: Any) -> bool:
+        since = self._clock.now() - datetime.fromisoformat(row["started_at"])
+        return row["status"] == "started" and since < self._longest and not self._runs(row)
+
     def _runs(self, row: Any) -> bool:
         """Whether the process that started a plan still lives.
 
@@ -100,10 +130,12 @@ class Ledger:
         for as long as a change may take.
         """
         owner = row["owner"]
-        if owner.partition("@")[2] != self._owner.partition("@")[2]:
+        if owner.startswith(GONE):
+            return False
+        if owner.partition("@")[2] != self.owner.partition("@")[2]:
             return self._clock.now() - datetime.fromisoformat(row["started_at"]) < self._longest
         pid = int(owner.split(":", 1)[0])
-        return owner == self._owner if pid == os.getpid() else _process_lives(pid)
+        return owner == self.owner if pid == os.getpid() else _process_lives(pid)
 
     async def start(
         self, plan: ActionPlan, approval: Approval | None, actor: str, call_id: str
@@ -130,14 +162,15 @@ class Ledger:
                 )
             if approval is not None and approval.channel == "policy":
                 require_unfrozen_in(connection, plan.target, self._clock.now())
-            if approval is not None:
+            again = taken is not None and self._was_interrupted(taken)
+            if approval is not None and not (again and approval.status is ApprovalStatus.USED):
                 self._desk.use_in(connection, approval.id, plan.digest)
             connection.execute(
                 "INSERT INTO actions (digest, tool, status, started_at, owner)"
                 " VALUES (?, ?, 'started', ?, ?) ON CONFLICT (digest) DO UPDATE SET"
                 " tool = excluded.tool, status = excluded.status, finished_at = NULL,"
                 " started_at = excluded.started_at, owner = excluded.owner, outcome = NULL",
-                (plan.digest, plan.tool, now, self._owner),
+                (plan.digest, plan.tool, now, self.owner),
             )
             self._journal.append_in(
                 connection,
@@ -151,6 +184,7 @@ class Ledger:
                     "plan_digest": plan.digest,
                     "approval_id": approval.id if approval else None,
                     "approved_by": approval.answered_by if approval else None,
+                    **({"goes_on": True} if again else {}),
                 },
             )
 
@@ -178,6 +212,19 @@ class Ledger:
             )
 
         await self._database.run(end)
+
+
+def gone_in(connection: Connection, owner: str) -> int:
+    """Say that a process is dead: what it had begun may go on elsewhere. Returns how much it was.
+
+    Args:
+        connection: Of a write transaction.
+        owner: The process's `Ledger.owner`.
+    """
+    return connection.execute(
+        "UPDATE actions SET owner = ? WHERE status = 'started' AND owner = ?",
+        (GONE + owner, owner),
+    ).rowcount
 
 
 def _machine() -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk
 from mcp_devops.gateway.door import Gateway
+from mcp_devops.gateway.opening import DRAIN_S
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.cluster import Cluster
@@ -128,7 +129,15 @@ async def watching(
     name = replica_name(settings.replica, shared is not None)
     lock = None if shared is not None else _state_dir(gateway) / "watch.lock"
     runs = Runs(
-        steps, database, clock, url, name, lock, attending=lambda r: watch.attending(r.target)
+        steps,
+        database,
+        clock,
+        url,
+        name,
+        lock,
+        attending=lambda r: watch.attending(r.target),
+        owner=gateway.ledger.owner,
+        settle=partial(gateway.drain, DRAIN_S),
     )
     started.append(runs)
 

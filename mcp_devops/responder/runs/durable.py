@@ -58,6 +58,8 @@ class Runs:
         attempts: int = ATTEMPTS,
         on_fenced: Callable[[], None] = end_soon,
         attending: Callable[[Rollout], AbstractContextManager[None]] = lambda _: nullcontext(),
+        owner: str = "",
+        settle: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Remember what the runs work with.
 
@@ -72,10 +74,16 @@ class Runs:
             pace: How often we beat, and when who is dead.
             on_fenced: Called when others count us as dead; sees to it that the process ends.
             attending: Entered for as long as a run goes on here.
+            owner: Who starts changes in this process, as the ledger calls it.
+            settle: Awaited when the runs are stopped, before others may go on with them: no
+                change is under way here any more when it returns.
         """
         self.steps = steps
         self._database = database
-        self._heartbeat = Heartbeat(database, clock, replica, alone=lock is not None, pace=pace)
+        self._heartbeat = Heartbeat(
+            database, clock, replica, alone=lock is not None, pace=pace, owner=owner
+        )
+        self._settle = settle
         self._attempts = attempts
         self._on_fenced = on_fenced
         self._attending = attending
@@ -140,6 +148,8 @@ class Runs:
             # DBOS had put its own thread pool under the loop, and has shut it down.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
             if self._fenced is None:
+                if self._settle is not None:
+                    await self._settle()
                 await self._heartbeat.leave()
             if self._held is not None:
                 self._held.close()

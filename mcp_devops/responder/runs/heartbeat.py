@@ -18,8 +18,10 @@ from functools import partial
 
 from mcp_devops import __version__
 from mcp_devops.errors import DevOpsError, PreconditionFailed, UpstreamUnavailable
+from mcp_devops.gateway.ledger import gone_in
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
+from mcp_devops.responder.bookmarks import bookmark_in, set_bookmark_in
 from mcp_devops.toolkit.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,14 @@ class Heartbeat:
     """One life of one process."""
 
     def __init__(
-        self, database: Database, clock: Clock, replica: str, *, alone: bool, pace: Pace
+        self,
+        database: Database,
+        clock: Clock,
+        replica: str,
+        *,
+        alone: bool,
+        pace: Pace,
+        owner: str = "",
     ) -> None:
         """Remember whose life it is.
 
@@ -75,7 +84,9 @@ class Heartbeat:
             alone: No other process can have the runs (a lock of the machine sees to it): the name
                 is ours at once, and a silence is no reason to stop.
             pace: How often.
+            owner: Who starts changes in this life; once it is over, they go on elsewhere.
         """
+        self._owner = owner
         self._database = database
         self._clock = clock
         self._replica = replica
@@ -94,7 +105,9 @@ class Heartbeat:
         for _ in range(1 if self._alone else CLAIMS):
             now = self._clock.now()
             since = now if self._alone else now - timedelta(seconds=2 * self._pace.beat_s)
-            if await self._database.run(partial(claim, replica=self._replica, now=now, old=since)):
+            if await self._database.run(
+                partial(claim, replica=self._replica, now=now, old=since, owner=self._owner)
+            ):
                 self._stamp = now.isoformat()
                 return
             # A process that was killed a moment ago left a fresh heartbeat.
@@ -185,7 +198,9 @@ class Heartbeat:
             log.warning("runs of %s are not taken over, tried again later: %s", lease.name, problem)
 
 
-def claim(connection: Connection, replica: str, now: datetime, old: datetime) -> bool:
+def claim(
+    connection: Connection, replica: str, now: datetime, old: datetime, owner: str = ""
+) -> bool:
     """Take a name that no process has beaten for since `old`."""
     row = connection.execute("SELECT seen_at FROM replicas WHERE id = ?", (replica,)).fetchone()
     if row is not None and datetime.fromisoformat(row["seen_at"]) > old:
@@ -196,7 +211,17 @@ def claim(connection: Connection, replica: str, now: datetime, old: datetime) ->
         " started_at = excluded.started_at, seen_at = excluded.seen_at",
         (replica, __version__, now.isoformat(), now.isoformat()),
     )
+    _bury(connection, replica)
+    if owner:
+        set_bookmark_in(connection, f"owner:{replica}", owner, now)
     return True
+
+
+def _bury(connection: Connection, replica: str) -> None:
+    """What the last life of this name had begun is carried out by nobody now."""
+    owner = bookmark_in(connection, f"owner:{replica}")
+    if owner is not None:
+        gone_in(connection, owner)
 
 
 def beat(
@@ -220,7 +245,7 @@ def beat(
         ).fetchall()
     ]
     mine = now.isoformat()
-    return True, [
+    leases = [
         Lease(name, mine)
         for name in dead
         if connection.execute(
@@ -228,13 +253,19 @@ def beat(
             (mine, mine, name, limit.isoformat()),
         ).rowcount
     ]
+    for lease in leases:
+        _bury(connection, lease.name)
+    return True, leases
 
 
 def let_go(connection: Connection, lease: Lease) -> int:
     """Delete a dead process's row, unless the lease ran out and another has it."""
-    return connection.execute(
+    gone = connection.execute(
         "DELETE FROM replicas WHERE id = ? AND started_at = ?", (lease.name, lease.stamp)
     ).rowcount
+    if gone:
+        connection.execute("DELETE FROM bookmarks WHERE name = ?", (f"owner:{lease.name}",))
+    return gone
 
 
 def leave(connection: Connection, replica: str, stamp: str) -> int:

@@ -6,11 +6,14 @@ import json
 import pytest
 
 from mcp_devops.errors import NotFound, OutcomeUnknown, UpstreamUnavailable
+from mcp_devops.gateway import opening
 from mcp_devops.gateway.asking import AnswerLater, PersonAnswer, Question
 from mcp_devops.gateway.door import CallRecord, Gateway
+from mcp_devops.gateway.ledger import MARGIN_S
 from mcp_devops.journal.entry import EntryKind
 from tests.rooms.gateway.conftest import CALLER, Opened
-from tests.support.toy import SECRET
+from tests.support.moved_clock import Hands
+from tests.support.toy import SECRET, ToyClient, toy
 from tests.support.waiting import until
 
 
@@ -259,3 +262,45 @@ async def test_a_stop_waits_for_a_change_under_way(opened: Opened) -> None:
     async with opened.door() as door:
         kinds = [e.kind async for e in door.journal.stream()]
     assert kinds.index(EntryKind.ACTION_FINISHED) < kinds.index(EntryKind.SERVER_STOPPED)
+
+
+async def test_what_a_stop_cannot_wait_for_goes_on_later_and_nobody_is_asked_again(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "DRAIN_S", 0.05)
+    opened.client.hold = asyncio.Event()
+    async with opened.door() as door:
+        call = asyncio.create_task(door.call("toy_restart_lamp", {"lamp": "hall"}, CALLER, ask=yes))
+        await until(lambda: started(door))
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    opened.client = ToyClient()
+    async with opened.door() as door:
+        reply = await door.call("toy_restart_lamp", {"lamp": "hall"}, CALLER)
+        begun = (await door.journal.list(kind=EntryKind.ACTION_STARTED)).entries
+        asked = (await door.journal.list(kind=EntryKind.APPROVAL_REQUESTED)).entries
+        sound = await door.journal.verify()
+    assert reply.data is not None and opened.client.switched == ["hall"]
+    assert len(asked) == 1 and len({e.body["approval_id"] for e in begun}) == 1
+    assert sound.ok
+
+
+async def test_what_was_begun_longer_ago_than_a_change_may_take_is_asked_about_anew(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "DRAIN_S", 0.05)
+    opened.client.hold = asyncio.Event()
+    async with opened.door() as door:
+        call = asyncio.create_task(door.call("toy_restart_lamp", {"lamp": "hall"}, CALLER, ask=yes))
+        await until(lambda: started(door))
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    opened.client = ToyClient()
+    clock = Hands()
+    clock.move(opened.settings().change_deadline_s + MARGIN_S)
+    async with opening.open_gateway(
+        opened.settings(), channel="test", clock=clock, integrations=[toy(opened.client)]
+    ) as door:
+        reply = await door.call("toy_restart_lamp", {"lamp": "hall"}, CALLER)
+    assert reply.error is not None and reply.error["code"] == "APPROVAL_REQUIRED"
+    assert opened.client.switched == []

@@ -167,3 +167,20 @@ async def test_a_process_of_this_machine_that_is_gone_holds_nothing_up(
     await database.run(gone)
     await doors[1].ledger.start(wanted, None, "alice", "c-2")
     assert await doors[2].ledger.find(plan(uid="another")) is None
+
+
+async def test_what_a_process_of_another_machine_began_goes_on_once_it_is_known_to_be_dead(
+    doors: list[Gateway],
+) -> None:
+    wanted = plan()
+    approval = await approved(doors[0], wanted)
+    await doors[0].ledger.start(wanted, approval, "alice", "c-1")
+    database = await doors[0].services.get(Database)
+    elsewhere = f"{os.getpid()}:0123456789ab@another/pid:[1]"
+    await database.run(lambda c: c.execute("UPDATE actions SET owner = ?", (elsewhere,)).rowcount)
+    assert await doors[1].ledger.interrupted(wanted) is None
+    await database.run(lambda c: module.gone_in(c, elsewhere))
+    goes_on = await doors[1].ledger.interrupted(wanted)
+    assert goes_on is not None and goes_on.id == approval.id
+    await doors[1].ledger.start(wanted, goes_on, "bob", "c-2")
+    assert (await doors[1].journal.verify()).ok

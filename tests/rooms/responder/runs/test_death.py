@@ -71,6 +71,10 @@ class Watches:
             except sqlite3.OperationalError:
                 return []
 
+    def begun(self, uid: str) -> int:
+        """How many runs of a workload DBOS knows."""
+        return self._durable("SELECT count(*) FROM workflow_status WHERE true", uid)
+
     def recorded(self, uid: str) -> int:
         """How many steps of a workload's runs DBOS has kept."""
         return self._durable("SELECT count(*) FROM operation_outputs WHERE true", uid)
@@ -102,7 +106,9 @@ class Watches:
 
 
 @asynccontextmanager
-async def watches(folder: Path, policy: str) -> AsyncIterator[Watches]:
+async def watches(
+    folder: Path, policy: str, scenario: str = "crash-loop"
+) -> AsyncIterator[Watches]:
     (folder / "policy.yaml").write_text(policy, encoding="utf-8")
     pages = FakePagerDuty()
     routes = [
@@ -111,7 +117,7 @@ async def watches(folder: Path, policy: str) -> AsyncIterator[Watches]:
     ]
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        world, cluster, token, metrics = await enter(replayed("crash-loop"))
+        world, cluster, token, metrics = await enter(replayed(scenario))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MCP_DEVOPS_")}
         connect(environment, folder, world.scenario, cluster, token, metrics)
         environment["MCP_DEVOPS_PAGERDUTY__URL"] = await enter(listening(Starlette(routes=routes)))
@@ -149,17 +155,23 @@ SENT = "SELECT 1 FROM entries WHERE kind = 'incident_changed' AND body LIKE '%wh
 
 
 @pytest.mark.parametrize("moment", ["SELECT 1 FROM actions", SENT], ids=["intent", "sent"])
+@pytest.mark.parametrize("policy", [ALONE, ASKING], ids=["alone", "asking"])
 async def test_killed_in_the_middle_of_its_action_it_is_finished_and_not_repeated(
-    tmp_path: Path, moment: str
+    tmp_path: Path, moment: str, policy: str
 ) -> None:
-    async with watches(tmp_path, ALONE) as it:
+    pending = "SELECT id FROM approvals WHERE status = 'pending'"
+    async with watches(tmp_path, policy) as it:
         async with it.one():
+            if policy == ASKING:
+                await it.until(lambda: it.rows(pending) and it.pages.pages)
+                await say_yes(it, str(it.rows(pending)[0][0]))
             await it.until(lambda: it.rows(moment))
         async with it.one():
             await it.until(lambda: it.rows(CART))
     assert it.rows(CART) == [("recovered",)], it.said()[-3000:]
     assert len(it.rows(SENT)) == 1, "the rollback is sent once"
-    assert ("done",) in it.rows("SELECT status FROM actions")
+    assert it.rows("SELECT status FROM actions") == [("done",)]
+    assert len(it.rows("SELECT id FROM approvals")) == 1, "whoever said yes is not asked again"
 
 
 @pytest.mark.parametrize("policy", [ALONE, ASKING], ids=["alone", "asking"])

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from mcp_devops.errors import PreconditionFailed, UpstreamUnavailable
+from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database, open_database
 from mcp_devops.responder.runs.durable import Runs, runs_url
 from mcp_devops.responder.runs.heartbeat import Heartbeat, Lease, Pace, claim, let_go
@@ -33,8 +34,8 @@ QUICK = Pace(beat_s=0.05, fence_s=3.0, dead_s=0.6)
 STOLEN = "UPDATE replicas SET started_at = 'another life' WHERE id = ?"
 
 
-def heartbeat(database: Database, name: str, pace: Pace = QUICK) -> Heartbeat:
-    return Heartbeat(database, SystemClock(), name, alone=False, pace=pace)
+def heartbeat(database: Database, name: str, pace: Pace = QUICK, owner: str = "") -> Heartbeat:
+    return Heartbeat(database, SystemClock(), name, alone=False, pace=pace, owner=owner)
 
 
 @asynccontextmanager
@@ -96,6 +97,53 @@ async def test_whoever_dies_between_taking_a_name_and_its_runs_leaves_them_to_th
 
             await until(all_gone)
     assert sorted(recovered) == ["dead", "one"], "each name was recovered once"
+
+
+async def begun_by(database: Database, *owners: str) -> None:
+    def write(connection: Connection) -> None:
+        for owner in owners:
+            connection.execute(
+                "INSERT INTO actions (digest, tool, status, started_at, owner)"
+                " VALUES (?, 'incident_roll_back', 'started', '2026-01-01', ?)",
+                (f"plan of {owner}", owner),
+            )
+
+    await database.run(write)
+
+
+async def test_what_a_dead_process_had_begun_is_nobodys_once_its_name_is_taken(
+    postgres_url: str,
+) -> None:
+    dead, living = "7:abc@there/pid:[1]", "7:def@here/pid:[1]"
+    async with open_database(postgres_url) as database:
+        await begun_by(database, dead, living)
+        await heartbeat(database, "dead", owner=dead).claim()
+        one = heartbeat(database, "one", owner=living)
+        await one.claim()
+        async with beating(one, nothing):
+
+            async def all_gone() -> bool:
+                return await names(database) == {"one"}
+
+            await until(all_gone)
+        owners = await rows(database, "SELECT owner FROM actions ORDER BY owner")
+        kept = await rows(database, "SELECT name FROM bookmarks WHERE name LIKE 'owner:%'")
+    assert [r["owner"] for r in owners] == [living, f"gone:{dead}"]
+    assert [r["name"] for r in kept] == ["owner:one"]
+
+
+async def test_what_the_last_life_of_a_name_had_begun_is_nobodys_in_the_next(
+    postgres_url: str,
+) -> None:
+    before = "7:abc@there/pid:[1]"
+    async with open_database(postgres_url) as database:
+        await begun_by(database, before)
+        first = heartbeat(database, "pod-0", owner=before)
+        await first.claim()
+        await first.leave()
+        await heartbeat(database, "pod-0", owner="7:def@there/pid:[2]").claim()
+        owners = await rows(database, "SELECT owner FROM actions")
+    assert [r["owner"] for r in owners] == [f"gone:{before}"]
 
 
 async def test_a_recovery_that_fails_is_tried_again_when_the_lease_runs_out(
