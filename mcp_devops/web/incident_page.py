@@ -91,7 +91,7 @@ def _hero(account: Account, state: str, tone: str) -> Html:
         where += f", cluster {incident.target.cluster}"
     return el(
         "div",
-        el("p", where, class_="where"),
+        el("p", where, class_="where", title=where),
         el("h1", el("span", words.MARKS[tone], class_="mark", aria_hidden="true"), " ", state,
            class_="state"),
         el("p", lead(account), class_="lead"),

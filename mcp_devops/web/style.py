@@ -57,7 +57,8 @@ code,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans M
 .tone-good{--tone:var(--good);--tone-soft:var(--good-soft)}
 .tone-warn{--tone:var(--warn);--tone-soft:var(--warn-soft)}
 .tone-bad{--tone:var(--bad);--tone-soft:var(--bad-soft)}
-.where{font-weight:600;margin:0}
+.where{font-weight:600;margin:0;display:-webkit-box;-webkit-box-orient:vertical;
+ -webkit-line-clamp:3;overflow:hidden}
 .lead{font-size:1.15rem;line-height:1.45;margin:.2rem 0 .6rem;max-width:46rem}
 .state{color:var(--tone);display:flex;gap:.55rem;align-items:center}
 .mark{display:inline-flex;flex:none;align-items:center;justify-content:center;width:1.45em;
@@ -177,6 +178,7 @@ footer{color:var(--dim);font-size:.85rem;padding-bottom:2rem}
  main,header.top,footer{max-width:none;padding:0}
  .card{break-inside:avoid-page;border-color:#999;margin-bottom:.6rem;padding:.7rem .9rem}
  .long{break-inside:auto}
+ .where{display:block}
  .rows>li,figure,.note{break-inside:avoid}
  nav.parts,.pager{display:none}
  svg.wide{display:block}

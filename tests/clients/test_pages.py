@@ -152,6 +152,9 @@ def test_a_record_in_which_nothing_is_empty_fits_as_well(
         browser.screenshot(_kept(f"{name}-{width}", tmp_path))
         assert look.complaints == [] and browser.evaluate(WIDER) == []
         assert browser.evaluate(OUTSIDE) == []
+        # However long the service's name is, the state is on the first screen.
+        state = "document.querySelector('h1').getBoundingClientRect().top"
+        assert browser.evaluate(state) < 200
 
 
 def test_the_first_screen_of_a_phone_says_state_and_outcome(
