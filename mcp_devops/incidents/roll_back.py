@@ -100,7 +100,7 @@ async def plan(args: RollBack, context: ToolContext[IncidentSettings]) -> Action
     cluster = await _cluster(context, stored.incident.target)
     reason = verdict.headline
     if args.despite_verdict:
-        reason += f" A person decides otherwise: {args.despite_verdict}"
+        reason += f" A person decides: {args.despite_verdict}"
     made = await plan_roll_back(
         cluster,
         stored.incident.target,

@@ -416,7 +416,7 @@ class Steps:
         verdict = stored.incident.verdict
         said = verdict.action.value if verdict is not None else "missing"
         # With a reason of its own it is never approved by a policy, whatever the verdict allows.
-        reason = f"the server asks a person; the verdict is {said}"
+        reason = f"the verdict by itself is {said.replace('_', ' ')}."
         return {"incident_id": incident_id, "despite_verdict": reason}
 
     async def _waiting(self, reply: Reply) -> Approval | None:

@@ -146,6 +146,9 @@ async def test_what_the_policy_wants_asked_waits_for_a_person_who_says_yes(
     assert before == [] and [a["status"] for a in actions] == ["done"]
     assert run["status"] == "recovered"
     assert set(it.pages.alerts.values()) == {"resolved"}, "the policy resolves what is repaired"
+    assert (approval.plan.reason or "").endswith(
+        " A person decides: the verdict by itself is roll back."
+    )
     page = it.pages.events[0]
     assert "cart" in page["payload"]["summary"]
     assert f"mcp-devops approve {approval.id}" in json.dumps(page)
