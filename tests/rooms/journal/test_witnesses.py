@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +14,7 @@ from mcp_devops.gateway.ledger import Ledger
 from mcp_devops.incidents.outcomes import record_outcome
 from mcp_devops.incidents.store import IncidentStore
 from mcp_devops.journal.chain import ChainProblem
-from mcp_devops.journal.database import Database
+from mcp_devops.journal.database import Database, open_database
 from mcp_devops.journal.entry import EntryKind
 from mcp_devops.journal.journal import Journal
 from mcp_devops.model.action import ActionPlan
@@ -33,7 +36,7 @@ class Night:
         self.desk = ApprovalDesk(db, self.journal, clock, 600)
         self.ledger = Ledger(db, self.journal, self.desk, clock, 60)
 
-    async def play(self, answer: ApprovalStatus = ApprovalStatus.APPROVED) -> None:
+    async def play(self, answer: ApprovalStatus = ApprovalStatus.APPROVED, uid: str = "u") -> None:
         """From the opening to a person's judgement; a no ends it earlier."""
         stored = await self.store.open(CART, "ann")
         judged = stored.incident.model_copy(update={"verdict": verdict()})
@@ -41,7 +44,7 @@ class Night:
             stored.model_copy(update={"incident": judged}), "judged", "ann"
         )
         plan = ActionPlan(
-            tool="incident_roll_back", target=CART, uid="u", summary="back",
+            tool="incident_roll_back", target=CART, uid=uid, summary="back",
             incident_id=stored.incident.id,
         )  # fmt: skip
         asked = await self.desk.request(plan, "ann")
@@ -70,6 +73,26 @@ async def test_what_the_desk_the_ledger_and_the_store_write_agrees(night: Night)
     assert (await night.journal.verify()).ok
     await night.play(ApprovalStatus.DENIED)
     assert (await night.journal.verify()).ok
+
+
+async def test_beside_many_writers_nothing_is_ever_contradicted(
+    where: Path | str, db: Database
+) -> None:
+    async with AsyncExitStack() as stack, asyncio.timeout(120):
+        nights = [Night(await stack.enter_async_context(open_database(where))) for _ in range(4)]
+
+        async def write(number: int) -> None:
+            for turn in range(5):
+                await nights[number].play(uid=f"u-{number}-{turn}")
+
+        writing = asyncio.gather(*map(write, range(len(nights))))
+        journal, looks = Journal(db, Redactor(()), lambda: NOW), []
+        while not writing.done():
+            looks.append(await journal.verify())
+        await writing
+        looks.append(await journal.verify())
+    assert [look.says for look in looks if not look.ok] == []
+    assert looks[-1].entries == 4 * 5 * 8
 
 
 @pytest.mark.parametrize(
