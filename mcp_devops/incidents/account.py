@@ -28,6 +28,8 @@ PAGE = 200
 """Journal entries that are looked at in one piece."""
 MOST_ENTRIES = 2_000
 """Newest journal entries of the incident that are looked at; a long night has about a hundred."""
+UNATTENDED = "(watch)"
+"""How the name ends of who opened an incident, where it was the server itself."""
 ROLL_BACK = "incident_roll_back"
 """Its steps stand in the incident's own timeline already."""
 

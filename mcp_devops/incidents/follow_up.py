@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mcp_devops.incidents.account import Account
+from mcp_devops.incidents.account import UNATTENDED, Account
 from mcp_devops.model.arms import summarise
 from mcp_devops.model.change import ChangeArea
 from mcp_devops.model.evidence import Arm, DiagnosticContext
@@ -29,10 +29,11 @@ def actions_from(account: Account) -> list[str]:
         f"Veto {v.code} stopped an automatic action: decide whether that should stay so. {v.says}"
         for v in (verdict.vetoes if verdict else ())
     ]
-    lines.append(
-        "Check whether an alert should have come first: the record holds none, only who opened"
-        " the incident."
-    )
+    if not account.incident.opened_by.endswith(UNATTENDED):
+        lines.append(
+            "Check whether an alert should have come first: the record holds none, only who opened"
+            " the incident."
+        )
     return list(dict.fromkeys(lines))
 
 

@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from mcp_devops.incidents.account import Account, Happening, Judged, Sort, account_of
+from mcp_devops.incidents.account import (
+    UNATTENDED,
+    Account,
+    Happening,
+    Judged,
+    Sort,
+    account_of,
+)
 from mcp_devops.incidents.decide import INCIDENT_ID
 from mcp_devops.incidents.follow_up import actions_from, questions_from
 from mcp_devops.incidents.settings import IncidentSettings
@@ -236,7 +243,10 @@ def _detection(account: Account, pen: Pen) -> Iterator[str]:
             told = first.at
             after = duration((incident.opened_at - first.at).total_seconds())
             yield f"That was {after} after the {name} at {moment(first.at)}."
-    yield "Whether an alert fired is not in the record."
+    if incident.opened_by.endswith(UNATTENDED):
+        yield "The watch found it by itself: it needed neither an alert nor a person."
+    else:
+        yield "Whether an alert fired is not in the record."
 
 
 def _cause(verdict: Verdict | None, pen: Pen) -> Iterator[str]:
@@ -295,6 +305,8 @@ def _went_well(account: Account) -> list[str]:
         and c.status in ("approved", "denied")
         and c.channel != "policy"
     ]
+    if any(c.channel == "policy" and c.status == "approved" for c in account.consents):
+        lines.append("The response policy allowed the change; nobody had to be asked.")
     checked = incident.verification
     if checked is not None and checked.outcome == "recovered":
         lines.append(f"The change helped, verified {duration(checked.took_s)} after it was made.")

@@ -19,6 +19,7 @@ from mcp_devops.journal.journal import Journal
 from mcp_devops.model.incident import IncidentStatus
 from mcp_devops.model.verdict import Action, Cause
 from mcp_devops.text.secrets import Redactor
+from mcp_devops.toolkit.context import Caller
 from tests.rooms.incidents.conftest import CALLER, Desk, yes
 from tests.support.accounts import bare_account, full_account, poisoned
 
@@ -71,6 +72,19 @@ async def test_a_judgement_that_is_corrected_later_stands_in_page_and_draft(desk
     draft = draft_of(account)
     assert "Judged afterwards: the decision was wrong" in draft and "it was the bank" in draft
     assert "Find which finding misled it" in draft and "Was the verdict right?" not in draft
+
+
+def test_what_the_watch_found_asks_for_no_alert_and_the_policys_yes_is_named() -> None:
+    account = full_account(opened_by=str(Caller("responder", "watch")))
+    (asked,) = account.consents
+    account = account.model_copy(
+        update={"consents": (asked.model_copy(update={"channel": "policy"}),)}
+    )
+    draft = draft_of(account)
+    assert "The watch found it by itself" in draft and "alert should have come" not in draft
+    assert "nobody had to be asked" in draft and "A person answered" not in draft
+    by_hand = draft_of(full_account())
+    assert "alert should have come" in by_hand and "nobody had to be asked" not in by_hand
 
 
 def test_a_timeline_without_lines_says_so() -> None:
