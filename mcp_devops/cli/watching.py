@@ -94,8 +94,17 @@ async def _watch(
     stop = asyncio.Event()
     told: list[str] = []
     loop = asyncio.get_running_loop()
+    starting = asyncio.current_task()
+    up = False
+
+    def asked_to_stop() -> None:
+        if not (up or stop.is_set()) and starting is not None:
+            # What is waited for at the start, such as a cluster that is away, may not come.
+            starting.cancel()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked_to_stop)
     try:
         async with (
             open_gateway(settings, channel="watch") as gateway,
@@ -104,6 +113,7 @@ async def _watch(
                 gateway, namespaces, context=context, front=Front(partial(page_file, gateway))
             ) as responder,
         ):
+            up = True
             if readiness is not None:
                 readiness.replica = responder.runs.replica
             log.info("watching %s as %s", ", ".join(namespaces), responder.runs.replica)
@@ -111,6 +121,10 @@ async def _watch(
             log.info("stopping; runs under way go on when it is started again")
     except* DevOpsError as problems:
         told = [str(problem) for problem in problems.exceptions]
+    except* asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        log.info("stopped before it watched")
     sys.stderr.write("".join(f"{line}\n" for line in told))
     return 1 if told else 0
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mcp_devops.errors import DevOpsError
+from mcp_devops.errors import DevOpsError, UpstreamTimeout
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.opening import DRAIN_S
@@ -40,6 +40,8 @@ from mcp_devops.response_policy.policy import Observe
 from mcp_devops.response_policy.settings import ResponseSettings
 
 log = logging.getLogger(__name__)
+LISTED_S = 60.0
+"""Seconds until every kind of workload must have been listed once."""
 POLL_QUESTIONS_S = 3.0
 """Seconds between two looks for new questions, where Slack's answers are polled for."""
 POLL_AGAIN_S = 30.0
@@ -104,6 +106,7 @@ async def watching(
         PermissionDenied: Workloads may not be watched.
         PreconditionFailed: Another process of this name is alive; or, out of the block, which is
             cancelled: others took this process for dead and go on with its runs.
+        UpstreamTimeout: The cluster does not answer.
         UpstreamUnavailable: Out of the block: the state cannot be written for longer than others
             wait.
     """
@@ -156,8 +159,15 @@ async def watching(
             following = following_deploys(sentry, database, clock, watch.rouse)
             await stack.enter_async_context(following)
         await stack.enter_async_context(watch.running())
-        async with asyncio.timeout(60):
-            await watch.listed.wait()
+        try:
+            async with asyncio.timeout(LISTED_S):
+                await watch.listed.wait()
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"The workloads could not all be listed within {LISTED_S:g} s.",
+                fix="Look with `mcp-devops doctor` whether the cluster can be reached.",
+                source="kubernetes",
+            ) from None
         await stack.enter_async_context(Housekeeping(database, clock, kept, runs, watch).running())
         yield Responder(runs, watch, people, cluster, scope)
 
