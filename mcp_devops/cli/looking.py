@@ -11,9 +11,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from mcp_devops.catalog import Catalog, Member, discover, published
+from mcp_devops.cli.standing import standing_in
 from mcp_devops.errors import DevOpsError
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.opening import database_path, open_gateway
+from mcp_devops.journal.database import Database
 from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.settings import (
     OwnTable,
@@ -22,6 +24,7 @@ from mcp_devops.settings import (
     unknown_tables,
     unknown_variables,
 )
+from mcp_devops.text.people import plural
 from mcp_devops.toolkit.integration import Denied, Scope
 
 DEADLINE_S = 15.0
@@ -78,6 +81,7 @@ async def look(
         async with open_gateway(settings, channel="doctor", looks_only=True) as gateway:
             lines += await _journal(gateway, settings)
             lines += _switches(settings, gateway.catalog)
+            lines += await _standing(gateway)
             lines += _team_policy(await gateway.services.get(PolicyFile))
             looks = [_integration(gateway, m, namespace) for m in gateway.catalog.members]
             for found in await asyncio.gather(*looks):
@@ -135,6 +139,24 @@ def _switches(settings: ServerSettings, catalog: Catalog) -> list[Line]:
         Line("note", "channels", ", ".join(settings.approval_channels)),
         Line("note", "tools", f"{len(published(catalog, settings))} published"),
     ]
+
+
+async def _standing(gateway: Gateway) -> list[Line]:
+    """Freezes, the breaker, and what people were to be told and were not."""
+    database, now = await gateway.services.get(Database), gateway.clock.now()
+    found = await database.read(lambda c: standing_in(c, now))
+    lines = [Line("note", "freeze", f.says()) for f in found.freezes]
+    if found.breaker.is_open:
+        since = f" since {found.breaker.at:%Y-%m-%d %H:%M} UTC" if found.breaker.at else ""
+        says = f"open{since} ({found.breaker.reason}): nothing is done alone"
+        fix = "Find out what the rollbacks have in common, then `mcp-devops unfreeze --breaker`."
+        lines.append(Line("bad", "breaker", says, fix))
+    for unheard in found.unheard:
+        count = plural(unheard.count, "message")
+        says = f"{unheard.channel}: {count} of the last day did not arrive"
+        fix = f"The newest one's problem: {unheard.problem[:300]}"
+        lines.append(Line("bad", "people", says, fix))
+    return lines
 
 
 def _team_policy(team: PolicyFile) -> list[Line]:

@@ -10,6 +10,12 @@ from typing import Any
 import pytest
 
 from mcp_devops.cli.looking import Line, look
+from mcp_devops.gateway.acts import set_breaker_in
+from mcp_devops.gateway.opening import open_gateway
+from mcp_devops.journal.connection import Connection
+from mcp_devops.journal.database import Database
+from mcp_devops.journal.entry import stamp
+from mcp_devops.responder.switches import freeze
 from mcp_devops.settings import ServerSettings
 from tests.rooms.cli.conftest import Terminal
 from tests.support.kubernetes_api import Asked, Reply, ok, serving, status, write_kubeconfig
@@ -104,3 +110,42 @@ async def test_credentials_that_are_refused_are_bad_without_being_told(
         lines = await look(settings, None, {})
     (line,) = [ln for ln in lines if ln.what == "kubernetes"]
     assert line.state == "bad" and line.fix and "test-token" not in line.says + line.fix
+
+
+async def test_what_stands_in_the_state_is_told_with_its_next_move(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ServerSettings(state_dir=terminal.state_dir)
+    async with open_gateway(settings, channel="test") as gateway:
+        database, now = await gateway.services.get(Database), gateway.clock.now()
+        await freeze(database, gateway.journal, now=now, who="ann", reason="sale", pattern="shop")
+        await database.run(
+            lambda c: set_breaker_in(
+                c, gateway.journal, is_open=True, now=now, who="responder", reason="3 in an hour"
+            )
+        )
+        kept = [
+            ("k0", "failed", stamp(now), stamp(now), "Slack: NOT_FOUND: The channel is gone."),
+            ("k1", "told", stamp(now), stamp(now), None),
+        ]
+
+        def write(connection: Connection) -> None:
+            for values in kept:
+                connection.execute(
+                    "INSERT INTO outbox (key, incident_id, channel, body, status, attempts,"
+                    " made_at, next_at, problem) VALUES (?, 'inc', 'Slack', '{}', ?, 1, ?, ?, ?)",
+                    values,
+                )
+
+        await database.run(write)
+    told = {ln.what: ln for ln in await look(settings, None, {}) if ln.what in STANDING}
+    assert told["freeze"].state == "note" and "frozen in shop by ann" in told["freeze"].says
+    assert told["breaker"].state == "bad" and "unfreeze --breaker" in told["breaker"].fix
+    assert "3 in an hour" in told["breaker"].says
+    assert (
+        told["people"].state == "bad" and "Slack: 1 message of the last day" in told["people"].says
+    )
+    assert "The channel is gone." in told["people"].fix
+
+
+STANDING = ("freeze", "breaker", "people")
