@@ -8,6 +8,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
+from mcp_devops.errors import PreconditionFailed
 from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.reply import Reply
@@ -385,13 +386,17 @@ class Steps:
         if approval is not None and response is not None:
             await self._restores(rollout, approval)
             desk = await self._get(ApprovalDesk)
-            await desk.answer(
-                approval.id,
-                ApprovalStatus.APPROVED,
-                who=f"policy {response.policy_version}",
-                channel="policy",
-                note=" ".join(response.reasons)[:1000],
-            )
+            try:
+                await desk.answer(
+                    approval.id,
+                    ApprovalStatus.APPROVED,
+                    who=f"policy {response.policy_version}",
+                    channel="policy",
+                    note=" ".join(response.reasons)[:1000],
+                )
+            except PreconditionFailed as answered:
+                # A person was asked about this very plan as well: the first answer counts.
+                log.info("%s: %s", rollout.target, answered.what)
             reply = await self._call("incident_roll_back", arguments)
         if reply.data is not None:
             return Acted(status=str(reply.data["status"]), says=str(reply.data["headline"]))

@@ -206,7 +206,8 @@ class People:
         incident = (await self._store.get(incident_id)).incident
         severity, what = response.page.severity.value, _short(f"{incident.revision} {why}")
         owed: list[Owed] = []
-        if await self._services.find(PagerDutyClient) is not None and response.wakes:
+        # Not `wakes`: a response to act alone wakes nobody, until the act fails or is stopped.
+        if response.page.pagerduty and await self._services.find(PagerDutyClient) is not None:
             facts = body("page", why=why, lead=lead, do_next=do_next, severity=severity)
             owed.append(_owed(incident_id, PAGERDUTY, f"page:{what}", facts))
         if await self._mails(response, severity):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from mcp_devops.gateway.approvals import ApprovalDesk, ApprovalStatus
-from mcp_devops.gateway.door import Gateway
+from mcp_devops.gateway.door import CallRecord, Gateway
 from mcp_devops.gateway.opening import open_gateway
 from mcp_devops.incidents.store import Stored
 from mcp_devops.journal.database import Database
@@ -257,3 +258,29 @@ async def test_listening_to_people_that_trips_once_begins_anew(
     listening_on.cancel()
     await asyncio.gather(listening_on, return_exceptions=True)
     assert began == [0, 1]
+
+
+async def test_a_person_who_says_no_a_moment_before_the_policy_says_yes_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def quick(gateway: Gateway) -> None:
+        """Somebody denies each question in the instant in which it is stored."""
+        state = tmp_path / "state" / "state.db"
+
+        def deny(call: CallRecord) -> None:
+            if call.tool == "incident_roll_back" and call.outcome == "APPROVAL_REQUIRED":
+                with closing(sqlite3.connect(state)) as connection, connection:
+                    connection.execute(
+                        "UPDATE approvals SET status = 'denied', answered_by = 'ann',"
+                        " channel = 'terminal' WHERE status = 'pending'"
+                    )
+
+        gateway.observers.append(deny)
+
+    async with night("crash-loop", tmp_path, monkeypatch, before=quick) as it:
+        run = await it.ended("cart")
+        actions = await it.rows("SELECT * FROM actions")
+        answered = await it.rows("SELECT status, answered_by FROM approvals")
+    assert (run["status"], actions) == ("refused", [])
+    assert answered == [{"status": "denied", "answered_by": "ann"}]
+    assert it.pages.pages == 1 and "ann" in json.dumps(it.pages.events[0])

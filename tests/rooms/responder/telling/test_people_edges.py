@@ -12,6 +12,7 @@ from mcp_devops.gateway.approvals import Approval, ApprovalStatus
 from mcp_devops.integrations.slack.records import Decision, Spoken
 from mcp_devops.model.change import ChangeArea
 from mcp_devops.model.incident import IncidentStatus
+from mcp_devops.responder.response import Kind
 from mcp_devops.response_policy.policy import Page, Severity
 from tests.rooms.responder.telling.test_people import pressed, told
 from tests.support import evidence as ev
@@ -217,3 +218,35 @@ async def test_question_and_answer_are_in_the_timeline_once_and_the_last_mail_sa
     assert timeline.count(says) == 1
     assert shown is not None and says[:12] in json.dumps(shown)
     assert "The page stays open." in " ".join(last.as_string().split())
+
+
+ALONE = {"kind": Kind.ACT, "wakes": False}
+
+
+async def test_a_rollback_that_was_done_alone_and_did_not_help_wakes_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch) as it:
+        why = "not_recovered: errors stayed."
+        await it.people.page(it.incident_id, response(**ALONE), why, "Look.")
+        assert it.channels.pages.pages == 1
+
+
+async def test_what_a_limit_or_a_freeze_stops_at_the_last_moment_wakes_a_person_and_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch) as it:
+        approval = await it.desk.request(plan(incident_id=it.incident_id), "responder")
+        why = "A limit stops it: the breaker is open."
+        await it.people.ask(approval, response(**ALONE), it.incident_id, why)
+        (event,) = it.channels.pages.events
+    assert "the breaker is open" in event["payload"]["summary"]
+
+
+async def test_where_the_policy_wants_no_alert_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shift(tmp_path, monkeypatch) as it:
+        quiet = response(page=Page(pagerduty=False), **ALONE)
+        await it.people.page(it.incident_id, quiet, "not_recovered: errors stayed.", "Look.")
+        assert it.channels.pages.pages == 0 and len(it.channels.mail.taken) == 1
