@@ -284,3 +284,19 @@ async def test_a_person_who_says_no_a_moment_before_the_policy_says_yes_is_obeye
     assert (run["status"], actions) == ("refused", [])
     assert answered == [{"status": "denied", "answered_by": "ann"}]
     assert it.pages.pages == 1 and "ann" in json.dumps(it.pages.events[0])
+
+
+async def test_a_policy_that_breaks_while_it_watches_is_told_to_people_and_the_old_one_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with night("crash-loop", tmp_path, monkeypatch, ASKING, approval_ttl_s=60) as it:
+        await it.until(lambda: it.pages.pages == 1)
+        (tmp_path / "policy.yaml").write_text("version: 1\nlimts: {}\n", encoding="utf-8")
+        await it.until(lambda: it.pages.pages == 2)
+        refused = it.pages.events[-1]["payload"]
+        policy = await it.gateway.services.get(PolicyFile)
+        holds = policy.current.document.defaults.automatic
+        (tmp_path / "policy.yaml").write_text(ASKING, encoding="utf-8")
+        await it.until(lambda: "resolved" in it.pages.alerts.values())
+    assert refused["severity"] == "warning" and "policy.yaml:2:1" in json.dumps(refused)
+    assert "Did you mean 'limits'?" in json.dumps(refused) and holds.value == "ask"
