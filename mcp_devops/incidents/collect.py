@@ -124,7 +124,6 @@ async def collect(
             image_risk=risk,
             image_difference=difference,
             issues=await reported,
-            rolled_back_before=question.rolled_back_before,
             missing=gaps.missing,
             collected_at=clock.now(),
             took_s=round(clock.monotonic() - begun, 3),

@@ -11,7 +11,7 @@ from mcp_devops.incidents.store import IncidentStore, Stored
 from mcp_devops.integrations.kubernetes.client import KubernetesClient
 from mcp_devops.integrations.kubernetes.names import WorkloadPlace, workload_at
 from mcp_devops.model.arms import ArmSummary, headline, summarise
-from mcp_devops.model.change import TemplateDifference
+from mcp_devops.model.change import Change, TemplateDifference
 from mcp_devops.model.evidence import (
     DiagnosticContext,
     Missing,
@@ -204,12 +204,18 @@ async def investigate(args: Investigate, context: ToolContext[IncidentSettings])
     store = await context.services.get(IncidentStore)
     known = await store.find_open(target)
     bad = await store.judged_bad(target)
-    question = question_of(args, target, context, known, bad)
+    question = question_of(args, target, context, bad)
     found = await collect(context.services, context.clock, question, context.progress)
+    who = str(context.caller)
+    left = known if known is not None and rolled_out_since(known, found.change) else None
+    known = known if left is None else None
     if known is None and found.change is not None:
         known = await store.find_same(target, found.change.revision.template_hash)
-    stored = known or await store.open(target, str(context.caller))
-    stored = await _remember(store, stored, found, str(context.caller))
+    stored = known or await store.open(target, who)
+    if left is not None:
+        await _leave(store, left, stored.incident.id, who)
+    found = found.model_copy(update={"rolled_back_before": stored.plan is not None})
+    stored = await _remember(store, stored, found, who)
     await context.progress(5, 5, "evidence stored")
     return present(stored.incident.id, found, args.response_format)
 
@@ -218,7 +224,6 @@ def question_of(
     args: Investigate,
     target: Workload,
     context: ToolContext[IncidentSettings],
-    known: Stored | None,
     bad: tuple[str, ...],
 ) -> Question:
     """What to collect: the arguments over each source's settings."""
@@ -232,9 +237,35 @@ def question_of(
         ),
         deployed_at=args.deployed_at,
         deadline_s=context.client.source_deadline_s,
-        rolled_back_before=known is not None and known.plan is not None,
         bad=bad,
     )
+
+
+def rolled_out_since(known: Stored, change: Change | None) -> bool:
+    """Whether something else was rolled out since an incident's rollback.
+
+    Then it is another deployment, which that rollback says nothing about: it may be judged and
+    rolled back by itself.
+    """
+    plan = known.plan
+    if plan is None or change is None:
+        return False
+    live = change.revision
+    if change.uid != plan.uid:
+        return True
+    is_undone = live.template_hash == plan.to_template_hash
+    not_yet = live.template_hash == plan.from_template_hash and live.number == plan.from_revision
+    return not (is_undone or not_yet)
+
+
+async def _leave(store: IncidentStore, left: Stored, to: str, who: str) -> None:
+    """Close what nobody can do anything about any more: what it is about does not run."""
+    says = f"something else was rolled out since, it goes on in {to}"
+    if left.incident.status not in (IncidentStatus.NOT_RECOVERED, IncidentStatus.UNKNOWN):
+        await store.note(left.incident.id, says, who)
+        return
+    closed = left.incident.model_copy(update={"status": IncidentStatus.CLOSED})
+    await store.save(left.model_copy(update={"incident": closed}), f"closed: {says}", who)
 
 
 async def _remember(

@@ -19,7 +19,6 @@ class Question:
         windows: What differs from each source's own windows.
         deployed_at: Overrides when the change began.
         deadline_s: Seconds that all sources together may take.
-        rolled_back_before: Whether this incident already had a rollback.
         bad: Template hashes that were judged bad before: nothing to return to.
     """
 
@@ -28,5 +27,4 @@ class Question:
     windows: WindowOverrides = field(default_factory=WindowOverrides)
     deployed_at: datetime | None = None
     deadline_s: float = 20.0
-    rolled_back_before: bool = False
     bad: tuple[str, ...] = ()
