@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -130,15 +132,22 @@ async def test_pods_that_run_and_never_turn_ready_are_recognised() -> None:
             assert answer.pods[0].cause is PodCause.PROBE
 
 
+@asynccontextmanager
+async def healthy() -> AsyncIterator[Shop]:
+    """A service of the test's own that serves well."""
+    async with connected() as admin, shop(await admin.cluster(), "seen") as made:
+        yield made
+
+
 async def test_a_viewer_gets_pods_and_a_clear_word_on_everything_else() -> None:
-    async with connected(VIEWER) as client:
+    async with healthy() as made, connected(VIEWER) as client:
         context = context_for(client, SystemClock())
         with pytest.raises(PermissionDenied) as caught:
-            await tail_logs.run(TailLogsInput(selector="app=checkout"), context)
+            await tail_logs.run(TailLogsInput(selector=f"app={made.name}"), context)
         assert "--user=viewer" in caught.value.details["grants"][0]
         with pytest.raises(PermissionDenied):
             await call(list_events, ListEventsInput(), context)
-        pods = await describe_pods.run(DescribePodsInput(selector="app=checkout"), context)
+        pods = await describe_pods.run(DescribePodsInput(selector=f"app={made.name}"), context)
         assert pods.pods
         missing = await check_access(
             client,
@@ -153,21 +162,22 @@ async def test_a_viewer_gets_pods_and_a_clear_word_on_everything_else() -> None:
 
 
 async def test_an_agent_may_diagnose_without_seeing_nodes() -> None:
-    async with connected(AGENT) as client:
+    async with healthy() as made, connected(AGENT) as client:
         context = context_for(client, SystemClock())
-        found = await call(list_workloads, ListWorkloadsInput(name_contains="checkout"), context)
-        assert [w.name for w in found.workloads] == ["checkout"]
-        answer = await describe_pods.run(DescribePodsInput(workload="checkout"), context)
+        found = await call(list_workloads, ListWorkloadsInput(name_contains=made.name), context)
+        assert [w.name for w in found.workloads] == [made.name]
+        answer = await describe_pods.run(DescribePodsInput(workload=made.name), context)
         assert answer.rollout is not None and answer.missing == ()
 
 
 async def test_a_misspelt_name_is_corrected() -> None:
-    async with connected() as client:
+    async with healthy() as made, connected() as client:
+        misspelt = made.name.replace("seen", "sen")
         with pytest.raises(NotFound) as caught:
             await describe_pods.run(
-                DescribePodsInput(workload="chekout"), context_for(client, SystemClock())
+                DescribePodsInput(workload=misspelt), context_for(client, SystemClock())
             )
-        assert "checkout" in caught.value.details["near"]
+        assert made.name in caught.value.details["near"]
 
 
 async def test_ping_reaches_the_cluster() -> None:

@@ -58,10 +58,16 @@ async def product() -> AsyncIterator[tuple[str, int]]:
                 await _build(Path(folder), base, name)
             yield name, await _size(name) - await _size(base)
         finally:
+            # Nor beside a build: its layers have no name yet, and would be taken for left over.
             with anyio.CancelScope(shield=True):
-                await docker("rmi", "-f", name, check=False)
-                # A container that was not gone yet kept the image, without its name.
-                await docker("image", "prune", "-f", "--filter", f"label={TITLE}", check=False)
+                async with _alone():
+                    await _remove(name)
+
+
+async def _remove(name: str) -> None:
+    await docker("rmi", "-f", name, check=False)
+    # A container that was not gone yet kept the image, without its name.
+    await docker("image", "prune", "-f", "--filter", f"label={TITLE}", check=False)
 
 
 @asynccontextmanager
