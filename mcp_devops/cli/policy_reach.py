@@ -35,8 +35,8 @@ def _about_acting(target: Workload) -> list[str]:
     if alone and "policy" in settings.approval_channels:
         says.append(
             f"MCP_DEVOPS_AUTOMATIC_NAMESPACES names {target.namespace}: an agent's rollback on an"
-            " automatic verdict is approved there within this file's limits, whatever its scopes"
-            " and quiet hours say."
+            " automatic verdict is approved there too, within this file's scopes, quiet hours and"
+            " limits."
         )
     return says
 

@@ -60,10 +60,12 @@ class Terms:
     Attributes:
         approvers: Who may answer; empty: whoever reaches a channel.
         wait_s: Seconds until no answer is a no; None, or more than the desk's own: the desk's.
+        person_because: Why only a person may say yes now; empty: the policy may, too.
     """
 
     approvers: tuple[str, ...] = ()
     wait_s: float | None = None
+    person_because: str = ""
 
 
 POLICY = "policy"

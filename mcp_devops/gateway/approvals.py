@@ -199,7 +199,7 @@ class ApprovalDesk:
         return approval
 
     async def allow(self, approval_id: str, note: str) -> Approval | None:
-        """Say yes in the policy's name, if freezes and limits let one more be done alone.
+        """Say yes in the policy's name, if terms, freezes and limits let one more be done alone.
 
         Args:
             approval_id: The question.
@@ -222,6 +222,7 @@ class ApprovalDesk:
             target = approval.plan.target
             freeze = frozen_in(connection, target, now)
             stopped = freeze.says() if freeze is not None else ""
+            stopped = stopped or self.terms_of(approval.plan).person_because
             if not stopped:
                 found = one_more_in(connection, self._journal, now, target, limits)
                 stopped = found.reason if isinstance(found, Stopped) else ""

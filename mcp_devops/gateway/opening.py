@@ -89,7 +89,7 @@ async def open_gateway(
             journal,
             clock,
             settings.approval_ttl_s,
-            partial(terms, team),
+            partial(terms, team, clock),
             lambda: team.current.limits,
         )
         services = Registry(catalog, clock)

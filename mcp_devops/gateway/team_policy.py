@@ -6,10 +6,14 @@ people answer.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from mcp_devops.decision.policy import Policy
 from mcp_devops.gateway.approval import Terms
 from mcp_devops.model.action import ActionPlan
 from mcp_devops.response_policy.file import PolicyFile
+from mcp_devops.response_policy.hours import strictest
+from mcp_devops.response_policy.policy import Automatic, Explanation, ResponsePolicy
 from mcp_devops.response_policy.settings import ResponseSettings
 from mcp_devops.toolkit.clock import Clock
 
@@ -19,9 +23,24 @@ def team_policy(clock: Clock, base: Policy) -> PolicyFile:
     return PolicyFile(ResponseSettings.load().policy_file, clock, base)
 
 
-def terms(team: PolicyFile, plan: ActionPlan) -> Terms:
+def terms(team: PolicyFile, clock: Clock, plan: ActionPlan) -> Terms:
     """Who may answer a question about a plan, and for how long; without a file: the server's."""
-    if not team.current.origin:
+    policy = team.current
+    if not policy.origin:
         return Terms()
-    approval = team.current.explain(plan.target).rules.approval
-    return Terms(approval.approvers, approval.wait_minutes * 60)
+    found = policy.explain(plan.target)
+    approval = found.rules.approval
+    because = person_because(policy, found, clock.now())
+    return Terms(approval.approvers, approval.wait_minutes * 60, because)
+
+
+def person_because(policy: ResponsePolicy, found: Explanation, now: datetime) -> str:
+    """Why a workload's scope, or the hour, wants a person; empty: neither does."""
+    if found.rules.automatic is not Automatic.VERDICT:
+        place = found.scope if found.line is None else f"{found.scope} (line {found.line})"
+        return f"{place} says automatic: {found.rules.automatic.value}"
+    quiet = strictest(policy.document.quiet_hours, now)
+    if quiet is None:
+        return ""
+    hours, end = quiet
+    return f"quiet hours ({hours.says()}) until {end:%Y-%m-%d %H:%M} UTC: {hours.effect.value}"

@@ -109,3 +109,40 @@ async def test_the_limits_are_those_of_the_teams_policy(
     async with opened.door(**ALONE) as door:
         reply = await door.call("toy_restart_lamp", {"lamp": LAMPS[0]}, CALLER)
     assert reply.failed and opened.client.switched == []
+
+
+SCOPES = {
+    "scope": ("defaults: {automatic: ask}", "defaults (line 2) says automatic: ask"),
+    "hours": (
+        "defaults: {automatic: verdict}\n"
+        "quiet_hours: [{from: '00:00', to: '24:00', timezone: UTC, effect: ask}]",
+        "quiet hours",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCOPES)
+async def test_where_the_team_wants_a_person_no_setting_approves_an_agent(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    policy, says = SCOPES[name]
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"version: 1\n{policy}\n", encoding="utf-8")
+    monkeypatch.setenv("MCP_DEVOPS_RESPONSE__POLICY_FILE", str(file))
+    async with opened.door(**ALONE) as door:
+        reply = await door.call("toy_restart_lamp", {"lamp": LAMPS[0]}, CALLER)
+        notes = [e.body["what"] async for e in door.journal.stream() if e.kind is EntryKind.NOTE]
+    assert reply.error is not None and reply.error["code"] == "APPROVAL_REQUIRED"
+    assert not opened.client.switched
+    assert any(says in note for note in notes)
+
+
+async def test_where_the_team_lets_the_verdict_act_an_agent_is_approved(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("version: 1\ndefaults: {automatic: verdict}\n", encoding="utf-8")
+    monkeypatch.setenv("MCP_DEVOPS_RESPONSE__POLICY_FILE", str(file))
+    async with opened.door(**ALONE) as door:
+        await door.call("toy_restart_lamp", {"lamp": LAMPS[0]}, CALLER)
+    assert opened.client.switched
