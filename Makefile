@@ -18,7 +18,7 @@ test: $(INSTALLED) ## All tests that need no cluster
 	$(BIN)/python -m pytest -n auto -m "not cluster and not client" $(ARGS)
 
 test-cluster: $(INSTALLED) ## Tests against a real cluster (TEST_CLUSTER and KUBECONFIG set)
-	$(BIN)/python -m pytest -n 7 --dist worksteal -m cluster $(ARGS)
+	$(BIN)/python -m pytest -n 5 --dist worksteal -m cluster $(ARGS)
 
 test-clients: $(INSTALLED) ## Conformance suite, MCP Inspector and Claude Code from npm, where reachable
 	$(BIN)/python -m pytest -m client tests/clients $(ARGS)
