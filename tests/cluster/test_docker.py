@@ -106,8 +106,13 @@ async def test_a_crash_with_colours_and_a_split_token_is_told_clean() -> None:
 
 async def test_a_memory_kill_is_told() -> None:
     script = "x=a; while true; do x=$x$x$x; done"
-    async with ran("-m", "16m", "--memory-swap", "16m", script=script) as name:
-        answer = await tailed(name)
+    # A busy engine misses the kernel's word now and then, and calls it a kill like any other.
+    for _ in range(5):
+        async with ran("-m", "16m", "--memory-swap", "16m", script=script) as name:
+            told = await docker("inspect", "--format", "{{.State.OOMKilled}}", name)
+            answer = await tailed(name)
+        if told.strip() == "true":
+            break
     assert answer.state.oom_killed and answer.state.exit_code == 137
     assert "killed at its memory limit" in answer.headline
 
