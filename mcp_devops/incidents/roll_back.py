@@ -6,6 +6,7 @@ from pydantic import Field
 
 from mcp_devops.errors import DevOpsError, OutcomeUnknown, PreconditionFailed
 from mcp_devops.incidents.decide import INCIDENT_ID
+from mcp_devops.incidents.sentry_record import write_down
 from mcp_devops.incidents.settings import IncidentSettings
 from mcp_devops.incidents.store import IncidentStore, Stored
 from mcp_devops.incidents.verify import verify
@@ -37,6 +38,8 @@ ACTED = (
     IncidentStatus.UNKNOWN,
 )
 """Statuses in which the incident's plan was started."""
+UNATTENDED = "watch"
+"""Channel of the server's own runs."""
 
 
 class RollBack(Record):
@@ -225,6 +228,7 @@ async def roll_back(args: RollBack, context: ToolContext[IncidentSettings]) -> R
         who,
         verification=verification.model_dump(mode="json"),
     )
+    lost = await _recorded(context, stored.incident.id)
     await context.progress(4, 4, verification.outcome)
     return RollBackResult(
         headline=verification.says,
@@ -237,9 +241,17 @@ async def roll_back(args: RollBack, context: ToolContext[IncidentSettings]) -> R
         approved_by=context.approved_by,
         template_restored=outcome.template_restored,
         verification=verification,
-        warnings=planned.warnings,
+        warnings=(*planned.warnings, *lost),
         next=_next(status, stored.incident.id),
     )
+
+
+async def _recorded(context: ToolContext[IncidentSettings], incident_id: str) -> tuple[str, ...]:
+    """Write the rollback down in Sentry. Returns what could not be."""
+    if context.caller.channel == UNATTENDED:
+        # People come first at night: the run records it once they are told.
+        return ()
+    return await write_down(context.services, context.clock, incident_id, str(context.caller))
 
 
 async def _move(

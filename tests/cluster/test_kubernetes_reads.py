@@ -114,11 +114,13 @@ async def test_a_missing_variable_and_an_oom_kill_are_told_apart() -> None:
                 TailLogsInput(workload=config.name), context_for(client, SystemClock())
             )
             assert "PAYMENT_URL is not set" in (missing.most_telling or "")
-            killed = await until(
+            # A busy engine misses a kernel's kill now and then: the pod that it did mark is meant.
+            told = await until(
                 lambda: describe(client, leak),
                 lambda a: any(p.cause is PodCause.OOM_KILLED for p in a.pods),
             )
-            assert "SIGKILL, OOMKilled" in killed.pods[0].why
+            killed = next(p for p in told.pods if p.cause is PodCause.OOM_KILLED)
+            assert "SIGKILL, OOMKilled" in killed.why
 
 
 async def test_pods_that_run_and_never_turn_ready_are_recognised() -> None:

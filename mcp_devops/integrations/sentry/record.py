@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -45,6 +45,8 @@ class Resolution(Record):
     """Made by `event_id_of`: the same id again is the same event, so a repeat counts once."""
     at: Moment
     """When it was decided."""
+    incident_id: str
+    """The incident, as every tool here takes it."""
     service: str
     """Whose deployment."""
     deployment_id: str
@@ -140,7 +142,7 @@ async def send_event(
         InvalidArguments: Sentry does not take the event.
         RateLimited, UpstreamTimeout, UpstreamUnavailable: As named; a repeat is safe.
     """
-    url, headers = _where(settings)
+    url, headers = await asyncio.to_thread(_where, settings)
     event = _event(clean_data(resolution.model_dump(mode="json"), redactor), resolution)
     attachment = None
     if diagnostics is not None:
@@ -188,35 +190,38 @@ async def annotate_deploy(client: SentryClient, note: DeployNote) -> Noted:
 
 def _where(settings: SentrySettings) -> tuple[str, dict[str, str]]:
     """Address and headers that a DSN stands for; the DSN itself is never repeated."""
+    from sentry_sdk.utils import Dsn
+
     if settings.dsn is None:
         raise NotConfigured(
             "There is no DSN for the records of rollbacks.",
             fix="Set MCP_DEVOPS_SENTRY__DSN to the DSN of a project for them.",
             source=SOURCE,
         )
+    dsn: Dsn | None
     try:
-        url = urlsplit(settings.dsn.get_secret_value())
-        host, port, key = url.hostname, url.port, url.username
-    except ValueError:
-        url, host, port, key = urlsplit(""), None, None, None
-    prefix, _, project = url.path.rpartition("/")
-    good = url.scheme in ("http", "https") and host and project.isdecimal()
-    if not good or not re.fullmatch(r"[A-Za-z0-9]{1,64}", key or ""):
+        dsn = Dsn(settings.dsn.get_secret_value())
+    except ValueError:  # its text holds the key, so it is not passed on
+        dsn = None
+    if dsn is None or not re.fullmatch(r"[A-Za-z0-9]{1,64}", dsn.public_key):
         raise NotConfigured(
             "MCP_DEVOPS_SENTRY__DSN is not a DSN.",
             fix="Copy it from the project's client keys: https://KEY@HOST/PROJECT.",
             source=SOURCE,
         )
-    place = f"[{host}]" if host and ":" in host else host
-    return f"{url.scheme}://{place}{f':{port}' if port else ''}{prefix}/api/{project}/envelope/", {
+    if ":" in dsn.host:
+        dsn.host = f"[{dsn.host}]"
+    auth = dsn.to_auth("mcp-devops/1")
+    return auth.get_api_url(), {
         "Content-Type": "application/x-sentry-envelope",
-        "X-Sentry-Auth": f"Sentry sentry_key={key}, sentry_version=7, sentry_client=mcp-devops/1",
+        "X-Sentry-Auth": auth.to_header(),
     }
 
 
 def _event(told: dict[str, Any], resolution: Resolution) -> dict[str, Any]:
     rollback = {
         "type": "rollback",
+        "incident": resolution.incident_id,
         "reason": told["reason"],
         "from": told["from_release"],
         "to": told["to_release"],
@@ -234,6 +239,7 @@ def _event(told: dict[str, Any], resolution: Resolution) -> dict[str, Any]:
         "fingerprint": ["deploy-rollback", told["service"], told["deployment_id"]],
         "tags": {
             "deployment.id": told["deployment_id"],
+            "incident.id": resolution.incident_id,
             "rollback.outcome": told["outcome"],
             "service": told["service"],
         },
@@ -244,18 +250,18 @@ def _event(told: dict[str, Any], resolution: Resolution) -> dict[str, Any]:
 
 
 def envelope(event: Mapping[str, Any], attachment: bytes | None, sent_at: str) -> bytes:
-    """The lines of an envelope with an event and, where there is one, the diagnostics."""
-    body = json.dumps(event).encode()
-    items: list[tuple[dict[str, Any], bytes]] = [
-        ({"type": "event", "content_type": "application/json"}, body)
-    ]
+    """The lines of an envelope with an event and, where there is one, the diagnostics.
+
+    Nothing but the wire format is the SDK's: its client would hook into the whole process.
+    """
+    from sentry_sdk.envelope import Envelope, Item, PayloadRef
+
+    made = Envelope({"event_id": event["event_id"], "sent_at": sent_at})
+    made.add_item(Item(PayloadRef(json=event), type="event"))
     if attachment is not None:
-        head = {"type": "attachment", "filename": ATTACHMENT, "content_type": "application/json"}
-        items.append((head, attachment))
-    lines = [json.dumps({"event_id": event["event_id"], "sent_at": sent_at}).encode()]
-    for head, content in items:
-        lines += [json.dumps({**head, "length": len(content)}).encode(), content]
-    return b"\n".join(lines) + b"\n"
+        head = {"filename": ATTACHMENT, "content_type": "application/json"}
+        made.add_item(Item(attachment, head, type="attachment"))
+    return made.serialize()
 
 
 async def _send(
@@ -273,7 +279,8 @@ async def _send(
     attempt = 0
     while True:
         attempt += 1
-        content = envelope(event, attachment, clock.now().isoformat())
+        sent_at = clock.now().isoformat()
+        content = await asyncio.to_thread(envelope, event, attachment, sent_at)
         wait = settings.backoff_s * 2 ** (attempt - 1)
         try:
             async with http.stream("POST", url, content=content) as response:

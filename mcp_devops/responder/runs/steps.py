@@ -13,8 +13,9 @@ from mcp_devops.gateway.approvals import Approval, ApprovalDesk, ApprovalStatus
 from mcp_devops.gateway.door import Gateway
 from mcp_devops.gateway.reply import Reply
 from mcp_devops.incidents.outcomes import record_of_all, target_key
+from mcp_devops.incidents.roll_back import UNATTENDED
+from mcp_devops.incidents.sentry_record import write_down
 from mcp_devops.incidents.store import IncidentStore
-from mcp_devops.integrations.sentry.settings import SentrySettings
 from mcp_devops.journal.connection import Connection
 from mcp_devops.journal.database import Database
 from mcp_devops.journal.journal import Journal
@@ -27,7 +28,6 @@ from mcp_devops.responder.response import Kind, Response, decide_response, has_p
 from mcp_devops.responder.runs.turns import Turns
 from mcp_devops.responder.switches import breaker_of, frozen_by
 from mcp_devops.responder.telling.people import People
-from mcp_devops.responder.telling.sentry_record import record_in_sentry
 from mcp_devops.responder.watching.rollouts import Rollout, RolloutWatch
 from mcp_devops.response_policy.file import PolicyFile
 from mcp_devops.response_policy.limits import Stopped
@@ -36,7 +36,7 @@ from mcp_devops.toolkit.context import Caller
 
 log = logging.getLogger(__name__)
 
-CALLER = Caller("responder", "watch")
+CALLER = Caller("responder", UNATTENDED)
 LOOKS_AT_ONCE = 8
 """Investigations under way at once: more would only make each other late."""
 WAIT_FOR_ANSWER_S = 20.0
@@ -307,7 +307,9 @@ class Steps:
         recovered = status == IncidentStatus.RECOVERED.value
         if incident_id is not None and response is not None and response.kind is not Kind.RECORD:
             await self._people.close(incident_id, response, recovered)
-            await self._record_in_sentry(incident_id)
+            who, services = CALLER.identity, self._gateway.services
+            for lost in await write_down(services, self._clock, incident_id, who):
+                log.warning("%s: not recorded: %s", incident_id, lost)
         now = self._clock.now()
         database = await self._get(Database)
         await database.run(
@@ -444,20 +446,6 @@ class Steps:
         )
         desk: ApprovalDesk = await self._get(ApprovalDesk)
         return None if row is None else await desk.get(str(row["id"]))
-
-    async def _record_in_sentry(self, incident_id: str) -> None:
-        store = await self._get(IncidentStore)
-        stored = await store.get(incident_id)
-        lost = await record_in_sentry(
-            self._gateway.services,
-            SentrySettings.load(),
-            self._clock,
-            self._gateway.redactor,
-            stored,
-        )
-        if lost:
-            log.warning("%s: %s", incident_id, "; ".join(lost))
-            await store.save(stored, f"not recorded: {'; '.join(lost)}", CALLER.identity)
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> Reply:
         given = {k: v for k, v in arguments.items() if v is not None}

@@ -59,6 +59,7 @@ def resolution(**more: Any) -> Resolution:
     given: dict[str, Any] = {
         "event_id": event_id_of("inc-1", "recovered"),
         "at": ago(1),
+        "incident_id": "inc-1",
         "service": "checkout",
         "deployment_id": "dep-1",
         "outcome": "recovered",
@@ -102,6 +103,7 @@ async def test_an_event_of_its_own_is_written_with_the_diagnostics() -> None:
     assert json.loads(second)["length"] == len(attached) and end == b""
     assert event["fingerprint"] == ["deploy-rollback", "checkout", "dep-1"]
     assert event["tags"]["rollback.outcome"] == "recovered"
+    assert event["tags"]["incident.id"] == event["contexts"]["rollback"]["incident"] == "inc-1"
     assert event["release"] == "checkout@1.1.0+7" and event["contexts"]["rollback"]["to"]
     assert event["timestamp"] == ago(1).timestamp()
     assert SECRET.encode() not in b"".join(lines)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any
 
 from mcp_devops.errors import DevOpsError, NotFound
-from mcp_devops.incidents.store import Stored
+from mcp_devops.incidents.store import IncidentStore, Stored
 from mcp_devops.incidents.versions import versions
 from mcp_devops.integrations.sentry.client import SentryClient
 from mcp_devops.integrations.sentry.record import (
@@ -36,9 +37,58 @@ DONE = frozenset({IncidentStatus.RECOVERED, IncidentStatus.NOT_RECOVERED})
 """Statuses in which the old revision surely serves again."""
 
 
+async def write_down(
+    services: Services, clock: Clock, incident_id: str, who: str
+) -> tuple[str, ...]:
+    """Record an incident's rollback in Sentry, once for each outcome, and say so in its timeline.
+
+    Args:
+        services: Give the store, the redactor, and Sentry's client where the API is configured.
+        clock: For the event's time.
+        incident_id: The incident; nothing is done where it has no action or Sentry is off.
+        who: Who has it recorded.
+
+    Returns:
+        What could not be recorded, and why.
+
+    Raises:
+        NotFound: There is no such incident.
+    """
+    store = await services.get(IncidentStore)
+    stored = await store.get(incident_id)
+    said = f"recorded in Sentry: {stored.incident.status.value}"
+    if any(entry.what == said for entry in stored.incident.timeline):
+        return ()
+    redactor = await services.get(Redactor)
+    try:
+        settings = SentrySettings.load()
+    except DevOpsError as invalid:
+        # What was done to the workload is done: settings that are no good take nothing from it.
+        return (f"Sentry: {invalid.code}: {invalid.what}",)
+    found = await record_in_sentry(services, settings, clock, redactor, stored)
+    if found.lost:
+        await store.note(incident_id, f"not recorded: {'; '.join(found.lost)}", who)
+    elif found.sent:
+        await store.note(incident_id, said, who)
+    return found.lost
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of a record.
+
+    Attributes:
+        sent: What Sentry took: event, deploy.
+        lost: What it did not take, and why.
+    """
+
+    sent: int = 0
+    lost: tuple[str, ...] = ()
+
+
 async def record_in_sentry(
     services: Services, settings: SentrySettings, clock: Clock, redactor: Redactor, stored: Stored
-) -> tuple[str, ...]:
+) -> Recorded:
     """Record an incident's rollback, as far as Sentry is configured; a repeat counts once.
 
     Args:
@@ -47,13 +97,10 @@ async def record_in_sentry(
         clock: For the event's time.
         redactor: Knows the configured secrets.
         stored: The incident; without an action nothing is recorded.
-
-    Returns:
-        What could not be recorded, and why.
     """
     change = stored.context.change if stored.context else None
     if stored.plan is None or change is None:
-        return ()
+        return Recorded()
     told = versions(change)
     link = _link(stored.incident.id)
     wanted: list[Awaitable[object]] = []
@@ -73,12 +120,13 @@ async def record_in_sentry(
     if client is not None and told.old is not None and stored.incident.status in DONE:
         wanted.append(_annotated(client, stored, told.old, link))
     lost = []
-    for answer in await asyncio.gather(*wanted, return_exceptions=True):
+    answers = await asyncio.gather(*wanted, return_exceptions=True)
+    for answer in answers:
         if isinstance(answer, DevOpsError):
             lost.append(f"Sentry: {answer.code}: {answer.what}")
         elif isinstance(answer, BaseException):
             raise answer
-    return tuple(lost)
+    return Recorded(len(answers) - len(lost), tuple(lost))
 
 
 def _resolution(
@@ -94,6 +142,7 @@ def _resolution(
     return Resolution(
         event_id=event_id_of(incident.id, plan.digest if plan else "", incident.status.value),
         at=clock.now(),
+        incident_id=incident.id,
         service=incident.target.name,
         deployment_id=f"{change.uid}-{change.revision.number}",
         outcome=incident.status.value,
