@@ -267,6 +267,20 @@ class ApprovalDesk:
 
         return await self._database.run(look)
 
+    async def about(self, incident_id: str) -> list[Approval]:
+        """Every approval that was asked for about an incident, oldest first."""
+        now = self._clock.now()
+
+        def look(connection: Connection) -> list[Approval]:
+            self._expire(connection, now)
+            rows = connection.execute(
+                "SELECT * FROM approvals WHERE incident_id = ? ORDER BY requested_at, id",
+                (incident_id,),
+            ).fetchall()
+            return [from_row(row) for row in rows]
+
+        return await self._database.run(look)
+
     def _one(self, connection: Connection, approval_id: str) -> Approval:
         row = connection.execute("SELECT * FROM approvals WHERE id = ?", (approval_id,)).fetchone()
         if row is None:

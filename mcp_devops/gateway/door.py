@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from mcp_devops.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from mcp_devops.gateway.approvals import Approval
 from mcp_devops.gateway.asking import AnswerLater, Ask
 from mcp_devops.gateway.consent import Consent
 from mcp_devops.gateway.ledger import Ledger
@@ -41,6 +42,9 @@ from mcp_devops.toolkit.risk import Risk
 from mcp_devops.toolkit.spec import AnyTool
 
 log = logging.getLogger(__name__)
+
+TELL_S = 1.0
+"""Seconds that a stop leaves a change's call at the least to be written down, once it is over."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Gateway:
     clock: Clock
     observers: list[Callable[[CallRecord], None]] = field(default_factory=list)
     _changes: set[asyncio.Task[Answer]] = field(default_factory=set)
+    _untold: dict[str, asyncio.Event] = field(default_factory=dict)
+    """By call: set once the call that began a change is written down as finished."""
 
     async def call(
         self,
@@ -117,6 +123,21 @@ class Gateway:
         await self._record(
             EntryKind.CALL_STARTED, spec, caller, call_id, {"arguments": dict(arguments)}
         )
+        try:
+            return await self._answered(spec, arguments, caller, call_id, ask, progress)
+        finally:
+            if told := self._untold.pop(call_id, None):
+                told.set()
+
+    async def _answered(
+        self,
+        spec: AnyTool,
+        arguments: Mapping[str, Any],
+        caller: Caller,
+        call_id: str,
+        ask: Ask | None,
+        progress: Progress,
+    ) -> Reply:
         try:
             args = validate(spec, arguments)
             answer = await self._run(spec, args, caller, call_id, ask, progress)
@@ -201,19 +222,26 @@ class Gateway:
         approval = await self.ledger.interrupted(plan)
         if approval is None:
             approval = await self.consent.obtain(plan, context.caller, ask, context.progress)
-        await self.ledger.start(plan, approval, str(context.caller), context.call_id)
         context = replace(
             context, approved=plan, approved_by=approval.answered_by or approval.channel or ""
         )
-        # The change belongs to the server: a client that hangs up must not leave it half done.
-        task = asyncio.create_task(self._carry_out(spec, args, context, plan))
+        # The change belongs to the server: a client that hangs up must not leave it half done, nor
+        # written down as begun and not done.
+        self._untold[context.call_id] = asyncio.Event()
+        task = asyncio.create_task(self._carry_out(spec, args, context, plan, approval))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
         return await asyncio.shield(task)
 
     async def _carry_out(
-        self, spec: AnyTool, args: Record, context: ToolContext[Any], plan: ActionPlan
+        self,
+        spec: AnyTool,
+        args: Record,
+        context: ToolContext[Any],
+        plan: ActionPlan,
+        approval: Approval,
     ) -> Answer:
+        await self.ledger.start(plan, approval, str(context.caller), context.call_id)
         status, outcome = "unknown", {}
         try:
             async with asyncio.timeout(spec.deadline_s or self.settings.change_deadline_s):
@@ -243,13 +271,20 @@ class Gateway:
                 )
 
     async def drain(self, seconds: float) -> None:
-        """Wait for changes under way; what takes longer is left as a crash would leave it."""
+        """Wait for changes under way, and until their calls are written down and answered.
+
+        What takes longer is left as a crash would leave it.
+        """
+        ends = asyncio.get_running_loop().time() + seconds
         late = set(self._changes)
         if late:
             _, late = await asyncio.wait(late, timeout=seconds)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(max(ends, asyncio.get_running_loop().time() + TELL_S)):
+                await asyncio.gather(*(told.wait() for told in self._untold.values()))
 
     async def _record(
         self, kind: EntryKind, spec: AnyTool, caller: Caller, call_id: str, body: dict[str, Any]

@@ -151,7 +151,7 @@ class _Checker:
             chain_was_whole=journal.get("chain_is_whole") is True,
             unproven=unproven,
             unproven_evidence=tuple(self._unproven_evidence),
-            problems=tuple(self._problems[:PROBLEMS_SHOWN]),
+            problems=tuple(self._problems),
             says=says,
         )
 
@@ -193,7 +193,8 @@ class _Checker:
                 self._wrong(f"evidence.jsonl has not the evidence that entry {seq} tells of.")
 
     def _wrong(self, what: str) -> None:
-        self._problems.append(what)
+        if len(self._problems) < PROBLEMS_SHOWN:
+            self._problems.append(what)
 
     def _read_manifest(self) -> Mapping[str, Any]:
         try:
@@ -277,6 +278,8 @@ class _Checker:
         with self._archive.open(name) as member:
             number = 0
             while line := member.readline(LINE_LIMIT):
+                if len(self._problems) == PROBLEMS_SHOWN:
+                    return  # lines without end, all of them wrong, would take as long
                 number += 1
                 try:
                     value = json.loads(line)

@@ -33,7 +33,15 @@ from starlette.routing import Route
 from mcp_devops.integrations.kubernetes.cluster import Cluster
 from mcp_devops.scenarios.listening import listening
 from tests.benchmarks.measure import scratch
-from tests.support.cluster import AVAILABLE, WHY_NOT, Shop, connected, fresh_namespace, shop, until
+from tests.support.cluster import (
+    AVAILABLE,
+    WHY_NOT,
+    Shop,
+    connected,
+    fresh_namespace,
+    shop,
+    until,
+)
 from tests.support.on_call import TARGETS, own_prometheus
 from tests.support.pagerduty import KEY, FakePagerDuty
 
@@ -332,6 +340,7 @@ async def _run(folder: Path, rounds: Sequence[Sequence[Kind]]) -> list[Incident]
                     2,
                     False,
                     namespace,
+                    probe_s=3,
                     **({"FAIL_RATE": NOISE[name]} if name in NOISE else {}),
                 )
             )

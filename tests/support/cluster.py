@@ -27,6 +27,9 @@ AVAILABLE = bool(os.environ.get("TEST_CLUSTER"))
 WHY_NOT = "needs the test cluster: TEST_CLUSTER and KUBECONFIG are not set"
 POLL_S = 0.25
 """Seconds between two looks at a condition."""
+PROBE_S = 2
+"""Seconds between two readiness probes of a pod. Each starts a process in its container: at one a
+second the probes alone fill the two cores of a small machine, and whatever is tested waits."""
 
 
 @asynccontextmanager
@@ -162,6 +165,7 @@ async def shop(
     replicas: int = 3,
     ready: bool = True,
     namespace: str = NAMESPACE,
+    probe_s: int = PROBE_S,
     **env: str,
 ) -> AsyncIterator[Shop]:
     """A uniquely named copy of the checkout deployment, deleted at the end.
@@ -172,10 +176,13 @@ async def shop(
         replicas: Pods.
         ready: Wait until it is rolled out.
         namespace: Where.
+        probe_s: Seconds between two readiness probes.
         env: Environment that differs from the manifest.
     """
     made = Shop(cluster, f"{prefix}-{uuid.uuid4().hex[:6]}", namespace)
     body = _manifest(made.name, replicas, env)
+    (container,) = body["spec"]["template"]["spec"]["containers"]
+    container["readinessProbe"]["periodSeconds"] = probe_s
     body["metadata"]["namespace"] = namespace
     await cluster.post(path_of("deployments", "apps", namespace=namespace), body)
     try:

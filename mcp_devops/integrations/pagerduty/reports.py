@@ -7,17 +7,15 @@ from typing import Any
 
 from mcp_devops.integrations.pagerduty.events import dedup_key
 from mcp_devops.integrations.pagerduty.records import ChangeEvent, Link, Page, PageSeverity
-from mcp_devops.model.evidence import DiagnosticContext
 from mcp_devops.model.incident import Incident, IncidentStatus
 from mcp_devops.model.record import Moment
 from mcp_devops.model.target import Workload
 from mcp_devops.model.verdict import Verdict
 from mcp_devops.text.people import percent
+from mcp_devops.toolkit.report import Report
 
 NEWEST_ENTRIES = 20
 """Timeline entries that a page carries; the incident's record has all of them."""
-MOST_DIFFERENCES = 10
-MOST_MISSING = 10
 
 
 def page_of(
@@ -28,7 +26,7 @@ def page_of(
     do_next: str = "",
     severity: PageSeverity = PageSeverity.CRITICAL,
     links: tuple[Link, ...] = (),
-    report: dict[str, Any] | None = None,
+    report: Report | None = None,
 ) -> Page:
     """The page of an incident.
 
@@ -61,8 +59,8 @@ def page_of(
         f"{entry.at.astimezone(UTC):%H:%M:%S} {entry.what}"
         for entry in incident.timeline[-NEWEST_ENTRIES:]
     ]
-    if report:
-        details["report"] = report
+    if report is not None:
+        details["report"] = report.model_dump(mode="json", exclude_none=True)
     return Page(
         summary=f"{target.namespace}/{target.name}: {f'{lead} {why}' if lead else why}",
         severity=severity,
@@ -74,39 +72,6 @@ def page_of(
         service=f"{target.namespace}/{target.name}",
         at=incident.opened_at,
     )
-
-
-def report_of(context: DiagnosticContext) -> dict[str, Any]:
-    """What was collected, for somebody without a keyboard: what was deployed, what it changed."""
-    report: dict[str, Any] = {}
-    change, rollout = context.change, context.rollout
-    if change is not None:
-        revision = change.revision
-        why = f": {revision.change_cause}" if revision.change_cause else ""
-        at = f"{change.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        report["deployed"] = f"revision {revision.number} at {at}{why}"
-        report["images"] = list(revision.images)
-        if change.previous is not None:
-            report["revision_before"] = change.previous.number
-            report["images_before"] = list(change.previous.images)
-        shown = [
-            f"{d.path}: {d.before or '(none)'} -> {d.after or '(none)'}"
-            for d in change.differences[:MOST_DIFFERENCES]
-        ]
-        if (more := len(change.differences) - MOST_DIFFERENCES) > 0:
-            shown.append(f"and {more} more")
-        report["changed"] = shown
-        if change.managed_by:
-            report["managed_by"] = change.managed_by
-    if rollout is not None:
-        report["pods"] = rollout.summary
-        if rollout.new.log_line:
-            report["log_line_of_new_pods"] = rollout.new.log_line
-    report["missing_evidence"] = [
-        f"{m.source}: {m.what}: {m.why}" for m in context.missing[:MOST_MISSING]
-    ]
-    report["collected_at"] = f"{context.collected_at.astimezone(UTC):%H:%M:%S} UTC"
-    return report
 
 
 def change_of(

@@ -20,6 +20,7 @@ from mcp_devops.integrations.slack.records import Message
 from mcp_devops.model.incident import OPEN_STATUSES, Incident, IncidentStatus, TimelineEntry
 from mcp_devops.model.verdict import Action, Verdict
 from mcp_devops.text.people import percent, plural
+from mcp_devops.toolkit.report import Report
 
 STATUS_WORDS = {
     IncidentStatus.INVESTIGATING: "looking into it",
@@ -42,20 +43,24 @@ ACTION_WORDS = {
 MOST_FINDINGS = 5
 MOST_ENTRIES = 30
 ENTRY_CHARS = 250
+LINE_CHARS = 200
 
 
-def incident_message(incident: Incident, *, link: str | None = None) -> Message:
+def incident_message(
+    incident: Incident, *, status: str | None = None, link: str | None = None
+) -> Message:
     """The root message of an incident: status, what is seen, what is thought of it.
 
     Updated in place as the incident moves; its thread holds the rest.
 
     Args:
         incident: As it stands.
+        status: How it stands in words, where its own status says too little.
         link: Page of the incident, http or https.
     """
     target, verdict = incident.target, incident.verdict
     name = f"{target.namespace}/{target.name}"
-    status = STATUS_WORDS[incident.status]
+    status = status or STATUS_WORDS[incident.status]
     blocks: list[Block] = [header(f"{name}: {status}")]
     facts = [("Workload", str(target)), ("Incident", incident.id)]
     if target.cluster:
@@ -135,11 +140,36 @@ def timeline_message(incident: Incident, entries: Sequence[TimelineEntry] | None
     )
 
 
-def log_message(title: str, log: str) -> Message:
-    """Log lines for the thread; the newest survive, nothing in them is markup.
+def report_message(incident: Incident, report: Report) -> Message:
+    """What was seen, for the thread: what was rolled out, what it changed, pods, log, gaps.
 
     Args:
-        title: What the lines are, in our words.
-        log: The lines: data.
+        incident: Whose report.
+        report: The lines; foreign text among them is data and stays letters.
     """
-    return message(title, [section(f"*{foreign(title, 200)}*"), section(code(log))])
+    facts = [("Rolled out", report.deployed or ""), ("Images", ", ".join(report.images))]
+    if report.revision_before is not None:
+        facts.append((f"Images of revision {report.revision_before}", _before(report)))
+    if report.managed_by:
+        facts.append(("Managed by", report.managed_by))
+    blocks = [fields([(name, value) for name, value in facts if value])] if report.deployed else []
+    for title, lines in (
+        ("What it changed", report.changed),
+        ("Not seen", report.missing_evidence),
+    ):
+        if lines:
+            told = "\n".join(f"• {foreign(line, LINE_CHARS)}" for line in lines)
+            blocks.append(section(f"*{title}*\n{told}"))
+    if report.pods:
+        blocks.append(section(f"*Pods:* {foreign(report.pods)}"))
+    if report.log_line_of_new_pods:
+        blocks.append(section(f"*Log of the new pods*\n{code(report.log_line_of_new_pods, 1000)}"))
+    blocks.append(context(f"Collected at {report.collected_at}."))
+    name = f"{incident.target.namespace}/{incident.target.name}"
+    said = report.pods or report.deployed or "nothing of the rollout"
+    return message(f"What was seen of {incident.id} ({name}): {' '.join(said.split())}", blocks)
+
+
+def _before(report: Report) -> str:
+    same = report.images_before == report.images
+    return "the same" if same else ", ".join(report.images_before)

@@ -436,16 +436,9 @@ class Steps:
 
     async def _spent(self, incident_id: str) -> Approval | None:
         """The approval under which an incident's action was started."""
-        database = await self._get(Database)
-        row = await database.read(
-            lambda c: c.execute(
-                "SELECT id FROM approvals WHERE incident_id = ? AND status = 'used'"
-                " ORDER BY requested_at DESC LIMIT 1",
-                (incident_id,),
-            ).fetchone()
-        )
         desk: ApprovalDesk = await self._get(ApprovalDesk)
-        return None if row is None else await desk.get(str(row["id"]))
+        asked = await desk.about(incident_id)
+        return next((a for a in reversed(asked) if a.status is ApprovalStatus.USED), None)
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> Reply:
         given = {k: v for k, v in arguments.items() if v is not None}

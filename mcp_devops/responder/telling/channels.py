@@ -18,10 +18,14 @@ from mcp_devops.integrations.email.records import Attachment, Mail, MailSeverity
 from mcp_devops.integrations.pagerduty.client import PagerDutyClient
 from mcp_devops.integrations.pagerduty.events import dedup_key
 from mcp_devops.integrations.pagerduty.records import Link, PageSeverity
-from mcp_devops.integrations.pagerduty.reports import page_of, report_of
+from mcp_devops.integrations.pagerduty.reports import page_of
 from mcp_devops.integrations.slack.approvals import approval_message, decided_message
 from mcp_devops.integrations.slack.client import SlackClient
-from mcp_devops.integrations.slack.messages import incident_message, timeline_message
+from mcp_devops.integrations.slack.messages import (
+    incident_message,
+    report_message,
+    timeline_message,
+)
 from mcp_devops.integrations.slack.records import Message, MessageRef
 from mcp_devops.integrations.slack.settings import AnswerPath
 from mcp_devops.journal.database import Database
@@ -31,6 +35,7 @@ from mcp_devops.responder.telling.notices import Notices
 from mcp_devops.responder.telling.outbox import Owed, Result
 from mcp_devops.toolkit.clock import Clock
 from mcp_devops.toolkit.context import Services
+from mcp_devops.toolkit.report import report_of
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +113,7 @@ class Teller:
             "mail": self._mail,
             "question mail": self._question_mail,
             "incident": self._incident,
+            "report": self._report,
             "question": self._question,
             "timeline": self._timeline,
         }[owed.body["say"]]
@@ -230,9 +236,32 @@ class Teller:
         return await self._send(letter)
 
     async def _incident(self, owed: Owed, incident: Incident) -> Result:
-        message = incident_message(incident, link=self.link(incident.id))
+        status = await self._unapproved(incident)
+        message = incident_message(incident, status=status, link=self.link(incident.id))
         await self._put(incident.id, message, channel=owed.body.get("channel"))
         return Result.TOLD
+
+    async def _report(self, owed: Owed, incident: Incident) -> Result:
+        """What was seen, under the incident's message."""
+        root = await self.ref(incident.id)
+        evidence = (await self._store.get(incident.id)).context
+        if root is None or evidence is None:
+            return Result.DROPPED
+        message = report_message(incident, report_of(evidence))
+        await self._put(f"report:{incident.id}", message, thread=root)
+        return Result.TOLD
+
+    async def _unapproved(self, incident: Incident) -> str | None:
+        """How the last question about a judged incident ended, where it was no yes."""
+        if incident.status is not IncidentStatus.DECIDED:
+            return None
+        asked = await self._desk.about(incident.id)
+        newest = asked[-1] if asked else None
+        if newest is not None and newest.status is ApprovalStatus.DENIED:
+            return f"denied by {newest.answered_by}, nothing was changed"
+        if newest is not None and newest.status is ApprovalStatus.EXPIRED:
+            return "NOBODY ANSWERED, nothing was changed"
+        return None
 
     async def _question(self, owed: Owed, incident: Incident) -> Result:
         """Ask, or take the buttons away: as the approval stands now."""

@@ -44,6 +44,7 @@ NAMES = {
     "mail": "the mail",
     "question mail": "the mail with the question",
     "incident": "the incident's message",
+    "report": "what was seen",
     "question": "the question",
     "timeline": "the timeline",
     "change": "the change",
@@ -105,6 +106,7 @@ class People:
         # A rule of the policy says why people are told, and nothing of what is wrong.
         lead = why in response.reasons
         owed = await self._paging(incident_id, response, why, do_next, lead=lead)
+        owed += await self._seen(incident_id, response, why)
         await self._tell(incident_id, owed)
 
     async def ask(self, approval: Approval, response: Response, incident_id: str, why: str) -> None:
@@ -127,6 +129,7 @@ class People:
         if await self._posts(response):
             question = body("question", **facts, channel=response.page.slack_channel)
             owed.append(_owed(incident_id, SLACK, f"question:{approval.id}", question))
+        owed += await self._seen(incident_id, response, approval.id)
         await self._tell(incident_id, owed)
 
     async def settled(self, approval: Approval) -> None:
@@ -155,7 +158,7 @@ class People:
         judged = incident.verdict.id if incident.verdict is not None else ""
         which = _short(f"{incident.status.value} {judged}")
         owed: list[Owed] = []
-        asked = await self._asked(incident_id)
+        asked = await self._desk.about(incident_id)
         if await self._posts(response):
             for approval in asked:
                 owed += await self._settling(incident_id, approval)
@@ -217,6 +220,13 @@ class People:
             owed.append(_owed(incident_id, SLACK, f"incident:{what}", shown))
         return owed
 
+    async def _seen(self, incident_id: str, response: Response, why: str) -> list[Owed]:
+        """What was seen, for the thread: after all that somebody waits for."""
+        collected = (await self._store.get(incident_id)).context is not None
+        if not collected or not await self._posts(response):
+            return []
+        return [_owed(incident_id, SLACK, f"report:{_short(why)}", body("report"))]
+
     def _letter(
         self,
         incident: Incident,
@@ -257,12 +267,6 @@ class People:
         facts = body("question", approval_id=approval.id)
         name = f"settled:{approval.id}"
         return [_owed(incident_id, SLACK, name, facts)] if _is_over(approval) else []
-
-    async def _asked(self, incident_id: str) -> list[Approval]:
-        """The questions that were asked about an incident."""
-        query = "SELECT id FROM approvals WHERE incident_id = ? ORDER BY requested_at, id"
-        rows = await self._database.read(lambda c: c.execute(query, (incident_id,)).fetchall())
-        return [await self._desk.get(str(row["id"])) for row in rows]
 
     async def _note_once(self, incident_id: str, what: str, who: str) -> None:
         """A line of the timeline; a step that is repeated after a crash adds none."""

@@ -264,6 +264,29 @@ async def test_a_stop_waits_for_a_change_under_way(opened: Opened) -> None:
     assert kinds.index(EntryKind.ACTION_FINISHED) < kinds.index(EntryKind.SERVER_STOPPED)
 
 
+async def test_a_stop_waits_until_every_change_is_written_down_and_answered(opened: Opened) -> None:
+    opened.client.hold = release = asyncio.Event()
+    lamps = [f"lamp-{number}" for number in range(12)]
+    opened.client.lamps = dict.fromkeys(lamps, 1)
+    async with opened.door() as door:
+        calls = [
+            asyncio.create_task(door.call("toy_restart_lamp", {"lamp": lamp}, CALLER, ask=yes))
+            for lamp in lamps
+        ]
+
+        async def all_started() -> bool:
+            begun = (await door.journal.list(kind=EntryKind.ACTION_STARTED)).entries
+            return len(begun) == len(lamps)
+
+        await until(all_started)
+        release.set()
+    replies = await asyncio.gather(*calls)
+    assert all(reply.data is not None for reply in replies), [reply.text for reply in replies]
+    async with opened.door() as door:
+        ended = (await door.journal.list(kind=EntryKind.CALL_FINISHED)).entries
+    assert [entry.body["outcome"] for entry in ended] == ["ok"] * len(lamps)
+
+
 async def test_what_a_stop_cannot_wait_for_goes_on_later_and_nobody_is_asked_again(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

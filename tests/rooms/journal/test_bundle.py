@@ -127,7 +127,7 @@ def rewrite(path: Path, files: dict[str, bytes], *, honest: bool = False) -> Non
         for name in manifest["files"].keys() & files.keys():
             manifest["files"][name]["sha256"] = hashlib.sha256(files[name]).hexdigest()
         files["manifest.json"] = json.dumps(manifest).encode()
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
 

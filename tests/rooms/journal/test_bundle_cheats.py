@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -219,3 +220,23 @@ async def test_a_later_judgement_and_what_people_were_told_follow_from_the_entri
     )
     rewrite(path, files, honest=True)
     assert not verify_bundle(path).ok
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("summary.md", b"\0" * 64_000_000), ("entries.jsonl", b"\n" * 64_000_000)],
+    ids=["a page of zeros", "lines without content"],
+)
+def test_a_file_that_was_blown_up_is_found_without_being_held(
+    made: Path, name: str, content: bytes
+) -> None:
+    rewrite(made, {**read(made), name: content}, honest=True)
+    assert made.stat().st_size < 1_000_000
+    tracemalloc.start()
+    try:
+        report = verify_bundle(made)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert not report.ok
+    assert peak < 10_000_000, "bytes"

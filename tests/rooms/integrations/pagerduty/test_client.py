@@ -12,6 +12,7 @@ from mcp_devops.integrations.pagerduty.records import Link, Page
 from mcp_devops.integrations.pagerduty.reports import change_of, page_of
 from mcp_devops.integrations.pagerduty.settings import PagerDutySettings
 from mcp_devops.settings import ServerSettings
+from mcp_devops.toolkit.report import Report
 from tests.support.pagerduty import KEY, NOW, TARGET, incident, pagerduty
 
 
@@ -27,7 +28,7 @@ async def test_an_incident_pages_with_its_report_and_pages_once() -> None:
             why="a person must approve the rollback",
             do_next="mcp-devops approve apr-0011223344",
             links=(Link(href="https://example.com/inc", text="Incident"),),
-            report={"log": "boom"},
+            report=Report(pods="0 of 3 are ready", collected_at="03:10:00 UTC"),
         )
         first = await client.trigger(asked)
         await client.trigger(asked)
@@ -40,6 +41,7 @@ async def test_an_incident_pages_with_its_report_and_pages_once() -> None:
     assert details["findings"] == ["12% > 1% failed"] and details["confidence"] == "93%"
     assert details["stopped_by"] == ["only 40 s of metrics"]
     assert list(details)[:2] == ["why", "do_next"]
+    assert details["report"]["pods"] == "0 of 3 are ready" and "deployed" not in details["report"]
     assert fake.events[0]["links"] == [{"href": "https://example.com/inc", "text": "Incident"}]
 
 

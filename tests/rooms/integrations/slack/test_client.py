@@ -10,11 +10,10 @@ from pydantic import SecretStr
 from mcp_devops.catalog import build_catalog
 from mcp_devops.errors import DevOpsError
 from mcp_devops.integrations.slack import INTEGRATION
-from mcp_devops.integrations.slack.board import Board
-from mcp_devops.integrations.slack.records import Message, MessageRef
+from mcp_devops.integrations.slack.records import Message
 from mcp_devops.integrations.slack.settings import AnswerPath, SlackSettings
 from mcp_devops.settings import ServerSettings
-from tests.support.slack import APP, BOT, CHANNEL, SIGNING, FakeSlack, slack
+from tests.support.slack import APP, BOT, CHANNEL, SIGNING, slack
 
 
 def say(text: str) -> Message:
@@ -233,64 +232,3 @@ def test_settings_choose_the_way_answers_come_and_name_their_secrets() -> None:
     for url in ("http://slack.example/api", "https://u:p@slack.com/api"):
         with pytest.raises(DevOpsError):
             SlackSettings.load(api_url=url)
-
-
-def shown(fake: FakeSlack) -> list[str]:
-    return [m["text"] for m in fake.messages.values()]
-
-
-async def test_states_that_were_overtaken_are_never_sent_and_the_newest_always_is() -> None:
-    async with slack() as (client, fake, _):
-        board = Board(client)
-        refs = await asyncio.gather(*(board.show("inc", say(str(n))) for n in range(40)))
-    assert len(set(refs)) == 1 and shown(fake) == ["39"]
-    assert len(fake.calls) <= 3 and not board.owed
-
-
-async def test_a_limit_in_the_middle_sends_the_newest_state_afterwards() -> None:
-    async with slack({"chat.update": [429]}) as (client, fake, _):
-        board = Board(client)
-        await board.show("inc", say("0"))
-        await asyncio.gather(*(board.show("inc", say(str(n))) for n in range(1, 9)))
-    assert shown(fake) == ["8"] and len(fake.said("chat.update")) <= 3
-
-
-async def test_a_state_that_failed_is_owed_and_settled_later() -> None:
-    faults: dict[str, list[Any]] = {"chat.update": ["not_in_channel"]}
-    async with slack(faults) as (client, fake, _):
-        board = Board(client)
-        await board.show("inc", say("one"))
-        with pytest.raises(DevOpsError):
-            await board.show("inc", say("two"))
-        assert shown(fake) == ["one"] and list(board.owed) == ["inc"]
-        await board.settle()
-        assert shown(fake) == ["two"] and not board.owed
-        fake.faults["chat.update"] = ["not_in_channel"] * 2
-        with pytest.raises(DevOpsError):
-            await board.show("inc", say("three"))
-        with pytest.raises(DevOpsError):
-            await board.settle()
-        board.forget("inc")
-        assert not board.owed and board.ref("inc") is None
-
-
-async def test_a_deleted_message_is_posted_anew_in_its_thread() -> None:
-    async with slack() as (client, fake, _):
-        board = Board(client)
-        root = await board.show("inc", say("root"))
-        first = await board.show("time", say("a"), thread=root)
-        del fake.messages[first.ts]
-        fake.messages["x"] = {"text": "other"}
-        again = await board.show("time", say("b"))
-        assert again != first and board.ref("time") == again
-    assert fake.messages[again.ts]["thread_ts"] == root.ts
-
-
-async def test_after_a_restart_the_old_message_is_updated() -> None:
-    async with slack() as (client, fake, _):
-        ref = await client.post(say("before"))
-        board = Board(client)
-        board.adopt("inc", MessageRef(channel=CHANNEL, ts=ref.ts))
-        assert not board.owed
-        await board.show("inc", say("after"))
-    assert shown(fake) == ["after"]

@@ -13,6 +13,7 @@ from mcp_devops.integrations.slack import approvals, blocks, messages
 from mcp_devops.integrations.slack.records import Message
 from mcp_devops.model.incident import IncidentStatus, TimelineEntry, Verification
 from mcp_devops.model.verdict import Action, Finding, Veto
+from mcp_devops.toolkit.report import Report
 from tests.support.pagerduty import NOW, incident, plan, verdict
 from tests.support.slack import CHANNEL, chars, wrong_with
 
@@ -85,10 +86,16 @@ def test_hostile_text_stays_letters_everywhere() -> None:
     )  # fmt: skip
     hostile = plan(summary=HOSTILE, reason=HOSTILE, warnings=(HOSTILE,))
     until = NOW + timedelta(minutes=10)
+    many = (HOSTILE * 3,) * 10
+    hostile_report = Report(
+        deployed=HOSTILE, images=many, revision_before=7, changed=many, managed_by=HOSTILE,
+        pods=HOSTILE, log_line_of_new_pods=HOSTILE * 90, missing_evidence=many,
+        collected_at="03:10:00 UTC",
+    )  # fmt: skip
     for message in (
         messages.incident_message(told),
         messages.timeline_message(told),
-        messages.log_message(HOSTILE, HOSTILE * 3),
+        messages.report_message(told, hostile_report),
         approvals.approval_message(
             hostile, approval_id="apr-1", plan_digest=DIGEST, expires_at=until, now=NOW
         ),
@@ -109,6 +116,27 @@ def marked(value: object) -> list[dict[str, object]]:
         own = [value] if value.get("type") == "mrkdwn" else []
         return own + [p for v in value.values() for p in marked(v)]
     return [p for v in value for p in marked(v)] if isinstance(value, list | tuple) else []
+
+
+def test_the_report_says_what_was_rolled_out_what_it_changed_and_what_was_not_seen() -> None:
+    report = Report(
+        deployed="revision 8 at 2026-03-01 03:00:00 UTC",
+        images=("shop:2",),
+        revision_before=7,
+        images_before=("shop:1",),
+        changed=("containers[shop].image: shop:1 -> shop:2",),
+        pods="0 of 3 new pods are ready",
+        log_line_of_new_pods="PAYMENT_URL is not set",
+        missing_evidence=("prometheus: requests: timeout",),
+        collected_at="03:10:00 UTC",
+    )
+    message = messages.report_message(incident(), report)
+    text = json.dumps(message.blocks, ensure_ascii=False)
+    assert fits(message) and "0 of 3 new pods" in message.text
+    for said in (*report.changed, "Images of revision 7", "PAYMENT_URL is not set", "timeout"):
+        assert said.replace(">", "&gt;") in text
+    nothing = messages.report_message(incident(), Report(collected_at="03:10:00 UTC"))
+    assert fits(nothing) and "nothing of the rollout" in nothing.text
 
 
 def test_the_longest_incident_still_fits() -> None:

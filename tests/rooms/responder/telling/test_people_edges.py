@@ -124,6 +124,11 @@ async def test_a_page_tells_what_was_deployed_what_it_changed_and_what_is_missin
         await it.store.save(stored.model_copy(update={"context": seen}), "seen", "responder")
         await it.people.page(it.incident_id, response(), "It fails.", "Look.")
         details = it.channels.pages.events[0]["payload"]["custom_details"]
+        root = next(iter(it.channels.slack.messages))
+        await until(lambda: it.channels.slack.find("What was seen"))
+        found = it.channels.slack.find("What was seen")
+    assert found is not None and found[1]["thread_ts"] == root
+    assert "containers[checkout].image" in json.dumps(found[1]["blocks"])
     assert details["incident"] == it.incident_id
     report = details["report"]
     assert report["deployed"].startswith(f"revision {ev.change().revision.number} at ")
@@ -192,14 +197,19 @@ async def test_while_a_question_is_open_every_channel_says_that_it_waits_and_unt
 
 
 @pytest.mark.parametrize(
-    ("status", "says", "mail"),
+    ("status", "says", "mail", "head"),
     [
-        ("denied", "was denied by ann through terminal (ann)", "Denied by ann: nothing was"),
-        ("expired", "nobody answered apr-", "Nobody answered in time: nothing was changed."),
+        (
+            "denied",
+            "was denied by ann through terminal (ann)",
+            "Denied by ann: nothing was",
+            "denied",
+        ),
+        ("expired", "nobody answered apr-", "Nobody answered in time: nothing was", "NOBODY"),
     ],
 )
 async def test_question_and_answer_are_in_the_timeline_once_and_the_last_mail_says_how_it_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, says: str, mail: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, says: str, mail: str, head: str
 ) -> None:
     async with shift(tmp_path, monkeypatch) as it:
         approval = await it.asked()
@@ -207,6 +217,7 @@ async def test_question_and_answer_are_in_the_timeline_once_and_the_last_mail_sa
             await it.desk.answer(approval.id, ApprovalStatus.DENIED, who="ann", channel="terminal")
         else:
             it.clock.move(601)
+        await it.is_now(IncidentStatus.DECIDED)
         for _ in range(2):
             await it.people.settled(await it.desk.get(approval.id))
         await it.people.close(it.incident_id, response(), recovered=False)
@@ -214,6 +225,8 @@ async def test_question_and_answer_are_in_the_timeline_once_and_the_last_mail_sa
         await until(lambda: any(mail in m.as_string() for _, m in it.channels.mail.taken))
         last = it.channels.mail.taken[-1][1]
         shown = it.channels.slack.find("Timeline of")
+        root = it.channels.slack.find(f"shop/checkout: {head}")
+    assert root is not None and "nothing was changed" in root[1]["text"]
     assert timeline.count(f"a person is asked, until {approval.expires_at:%H:%M:%S} UTC") == 1
     assert timeline.count(says) == 1
     assert shown is not None and says[:12] in json.dumps(shown)
