@@ -150,15 +150,18 @@ class Observe(Record):
     """How long and how often a deployment is looked at."""
 
     for_s: float = Field(900, ge=60, le=7200)
-    """Seconds after its start in which a rollout is watched."""
+    """Seconds after its start in which a rollout is watched; longer, if it is well and goes on."""
     step_s: float = Field(30, ge=5, le=600)
     """Seconds between two looks; a failing pod brings the next one forward."""
     unsure_s: float = Field(90, ge=10, le=3600)
     """Seconds that trouble must last before people are asked about a verdict that is not a
     rollback: a spike of half a minute, seen in two buckets of a minute, wakes nobody (seed)."""
     calm_s: float = Field(300, ge=60, le=7200)
-    """Seconds after which a rollout that was found well three times in a row is let go: most
-    regressions show within five minutes (seed)."""
+    """Seconds after the last pod of the old revision is gone, after which a rollout that was found
+    well three times in a row is let go: most regressions show within five minutes (seed)."""
+    rolling_s: float = Field(7200, ge=60, le=86400)
+    """Seconds after its start at which a rollout is let go though old pods still serve: it is slow,
+    paused, or a canary that stays (seed)."""
     baseline_minutes: float | None = Field(None, ge=1, le=1440)
     """Length of the baseline; default: the decision policy's, 30."""
     buffer_minutes: float | None = Field(None, ge=0, le=1440)

@@ -95,8 +95,12 @@ class Course:
         return status
 
     async def _observed(self, rollout: Rollout, began: float, times: dict[str, Any]) -> Look:
-        """Look until there is something to do, or nothing any more."""
-        calm = 0
+        """Look until there is something to do, or nothing any more.
+
+        What is found well is watched until some minutes after its last old pod is gone: a slow or
+        paused rollout may reach most users long after it began.
+        """
+        calm, rolled = 0, began
         unsure_since: datetime | None = None
         while True:
             seen = await self._step("look", Look, lambda: self._steps.look(rollout))
@@ -109,14 +113,21 @@ class Course:
             else:
                 unsure_since = None
                 calm = calm + 1 if seen.action is Action.NONE or seen.passed else 0
+            if seen.rolling:
+                rolled = seen.at.timestamp()
+            enough_s = min(observe.calm_s, observe.for_s)
+            is_calm = seen.at.timestamp() - rolled >= enough_s or age >= observe.rolling_s
             unsure_s = (seen.at - unsure_since).total_seconds() if unsure_since else 0.0
-            settled = calm >= CALM_LOOKS and age >= min(observe.calm_s, observe.for_s)
+            settled = calm >= CALM_LOOKS and is_calm
             sure = seen.action in (Action.ROLL_BACK, Action.FIX_FORWARD)
-            late = age >= observe.for_s or unsure_s >= observe.unsure_s
+            late = (age >= observe.for_s and (is_calm or not calm)) or unsure_s >= observe.unsure_s
             if seen.over is not None or sure or settled or late:
                 return seen
             step_s = min(observe.step_s, TROUBLED_STEP_S) if seen.troubled else observe.step_s
-            seconds = min(step_s, max(LEAST_REST_S, observe.for_s - age))
+            left_s = observe.for_s - age
+            if left_s <= 0:
+                left_s = enough_s - (seen.at.timestamp() - rolled)
+            seconds = min(step_s, max(LEAST_REST_S, left_s))
 
             async def rest(seconds: float = seconds) -> Said:
                 woken = await self._steps.rest(rollout, seconds)

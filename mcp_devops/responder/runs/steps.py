@@ -61,6 +61,8 @@ class Look(Record):
     """Whether something is wrong, whoever did it."""
     passed: bool = False
     """Whether something was wrong and is over by itself."""
+    rolling: bool = False
+    """Whether pods of the old revision still serve: most users may be on it."""
     headline: str = ""
     """The verdict in a sentence, or what went wrong."""
     response: Response | None = None
@@ -150,6 +152,7 @@ class Steps:
         store = await self._get(IncidentStore)
         stored = await store.get(incident_id)
         change = stored.context.change if stored.context else None
+        health = stored.context.rollout if stored.context else None
         if change is not None and (change.uid, change.revision.template_hash) != (
             rollout.uid,
             rollout.template_hash,
@@ -166,6 +169,7 @@ class Steps:
             action=verdict.action,
             troubled=is_troubled(verdict),
             passed=has_passed(verdict),
+            rolling=health is not None and health.old is not None,
             headline=verdict.headline,
             response=await self._response(rollout, verdict),
         )

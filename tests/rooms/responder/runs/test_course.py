@@ -77,3 +77,32 @@ async def test_a_policy_that_watches_shorter_holds_for_runs_under_way() -> None:
     )
     await walked(replay, longer)
     assert replay.results == [] and replay.names.count("look") == 2
+
+
+def through(*looks: Look) -> Replay:
+    """A run that ends with the last of these looks."""
+    rests = [step for seen in looks[:-1] for step in (seen, Said())]
+    return Replay(Began(at=START.timestamp()), *rests, looks[-1], Now(at=START.isoformat()), Said())
+
+
+async def test_a_rollout_that_is_well_is_watched_until_its_old_pods_are_gone_for_a_while() -> None:
+    observe = Observe(for_s=900, calm_s=300)
+    slow = [look(age, rolling=True) for age in range(0, 1500, 100)]
+    after = [look(age) for age in (1500, 1600, 1700)]
+    replay = through(*slow, *after)
+    await walked(replay, observe)
+    assert replay.results == [], "five minutes after 1,400 s"
+
+
+async def test_a_rollout_that_stays_between_two_revisions_is_let_go_at_last() -> None:
+    observe = Observe(for_s=900, calm_s=300, rolling_s=2000)
+    replay = through(*(look(age, rolling=True) for age in range(0, 2001, 100)))
+    await walked(replay, observe)
+    assert replay.results == []
+
+
+async def test_what_is_not_found_well_waits_for_no_end_of_its_rollout() -> None:
+    unclear = {"rolling": True, "action": Action.HOLD}
+    replay = through(*(look(age).model_copy(update=unclear) for age in range(0, 901, 100)))
+    await walked(replay, Observe(for_s=900, calm_s=300))
+    assert replay.results == []
