@@ -106,6 +106,8 @@ class Gateway:
             outcome = "cancelled"
             raise
         finally:
+            if told := self._untold.pop(call_id, None):
+                told.set()
             seconds = self.clock.monotonic() - begun
             for observe in self.observers:
                 observe(CallRecord(spec.name, outcome, seconds))
@@ -123,21 +125,6 @@ class Gateway:
         await self._record(
             EntryKind.CALL_STARTED, spec, caller, call_id, {"arguments": dict(arguments)}
         )
-        try:
-            return await self._answered(spec, arguments, caller, call_id, ask, progress)
-        finally:
-            if told := self._untold.pop(call_id, None):
-                told.set()
-
-    async def _answered(
-        self,
-        spec: AnyTool,
-        arguments: Mapping[str, Any],
-        caller: Caller,
-        call_id: str,
-        ask: Ask | None,
-        progress: Progress,
-    ) -> Reply:
         try:
             args = validate(spec, arguments)
             answer = await self._run(spec, args, caller, call_id, ask, progress)
