@@ -13,7 +13,9 @@ from mcp_devops.incidents.versions import versions
 from mcp_devops.integrations.sentry.client import SentryClient
 from mcp_devops.integrations.sentry.record import (
     DeployNote,
+    Noted,
     Resolution,
+    Sent,
     annotate_deploy,
     event_id_of,
     send_event,
@@ -126,7 +128,9 @@ async def record_in_sentry(
             lost.append(f"Sentry: {answer.code}: {answer.what}")
         elif isinstance(answer, BaseException):
             raise answer
-    return Recorded(len(answers) - len(lost), tuple(lost))
+    # None: there was nothing to write it on.
+    taken = sum(isinstance(answer, Sent | Noted) for answer in answers)
+    return Recorded(taken, tuple(lost))
 
 
 def _resolution(
@@ -165,17 +169,19 @@ def _link(incident_id: str) -> str | None:
     return link if 0 < len(link) <= MOST_LINK else None
 
 
-async def _annotated(client: SentryClient, stored: Stored, version: str, link: str | None) -> None:
+async def _annotated(
+    client: SentryClient, stored: Stored, version: str, link: str | None
+) -> Noted | None:
     incident = stored.incident
     try:
         release = await release_named(client, version, incident.target.name)
     except NotFound:
         # Not every team names releases, and there is nothing to write it on.
-        return
+        return None
     note = DeployNote(
         release=release,
         environment=client.settings.environment or PRODUCTION,
         name=f"rollback {incident.id}",
         url=link,
     )
-    await annotate_deploy(client, note)
+    return await annotate_deploy(client, note)

@@ -148,6 +148,7 @@ async def test_nothing_is_annotated_for_releases_that_nobody_names_or_an_unknown
             Redactor(),
             rolled_back(IncidentStatus.UNKNOWN),
         )
+    assert found.sent == 0, "the timeline would say that it was recorded"
     assert found.lost == () and nameless.posted == [] and unknown.posted == []
 
 
